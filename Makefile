@@ -1,0 +1,26 @@
+# Two commands do all the set-up: `make demo` and `make test`.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test lint verify bench docs new clean
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+# The one torch that everything is tested with. pip, not uv, installs it: pip finds a local CPU wheel where there is one.
+TORCH := torch==2.13.0
+PACKAGES := $(patsubst %/pyproject.toml,%,$(wildcard core/pyproject.toml plugins/*/*/pyproject.toml contrib/*/pyproject.toml))
+STAMP := $(VENV)/.suffuse-installed
+
+help:  ## show the targets
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 10
+
+$(BIN)/uv:
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(TORCH) 'uv>=0.13,<0.14'
+
+$(STAMP): $(BIN)/uv pyproject.toml $(addsuffix /pyproject.toml,$(PACKAGES))
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --group dev $(addprefix -e ./,$(PACKAGES))
+	touch $@
+
+setup: $(STAMP)  ## install torch, the core and every plugin, editable, in .venv

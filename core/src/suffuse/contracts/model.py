@@ -1,0 +1,199 @@
+"""Models: denoisers, which answer at a noisy state, and generators, which have no process."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Callable, Sequence
+from typing import ClassVar, Protocol
+
+import attrs
+import torch
+from torch import Tensor, nn
+
+from suffuse.contracts.condition import Condition
+from suffuse.contracts.law import Law
+from suffuse.contracts.network import Backbone
+from suffuse.contracts.part import Part, setting
+from suffuse.contracts.prediction import Mean, Mix, Prediction
+from suffuse.contracts.process import Gaussian, Process, as_time
+from suffuse.contracts.rng import Rng
+from suffuse.contracts.state import State, expand, promote, size, tree_map
+from suffuse.errors import InvalidInput, Unsupported
+
+__all__ = [
+    "Denoise",
+    "Denoiser",
+    "Generator",
+    "Latent",
+    "Parameterization",
+    "Preconditioned",
+    "Scaling",
+    "evaluate_many",
+]
+
+
+class Denoise(Protocol):
+    """A denoiser as samplers, guidance and tasks call it: the process is already bound."""
+
+    def __call__(
+        self, x_t: State, t: Tensor, cond: Condition, *, s: Tensor | None = None, rng: Rng | None = None
+    ) -> Prediction:
+        """Predict at x_t, time t; ``s`` is the time aimed at, for two-time models; ``rng`` for random ones."""
+
+
+class Denoiser(nn.Module, Part):
+    """Answers at ``(x_t, t)`` with a typed prediction."""
+
+    kind = "denoiser"
+
+    def check(self, cond: Condition) -> None:
+        """Raise ``InvalidInput`` for a condition that this model cannot take; called once per sampling."""
+
+    @abstractmethod
+    def forward(
+        self,
+        x_t: State,
+        t: Tensor,
+        cond: Condition,
+        *,
+        process: Process,
+        s: Tensor | None = None,
+        rng: Rng | None = None,
+    ) -> Prediction:
+        """Predict at ``x_t``, a state of ``process`` at time t, ``()`` or ``(B,)``."""
+
+
+@attrs.frozen(eq=False)
+class Scaling:
+    """The network's view of a noise level: its input is ``c_in x_t`` and its conditioning ``c_noise``."""
+
+    c_in: float | Tensor
+    c_noise: Tensor
+
+
+class Parameterization(Part):
+    """What a network's raw output means under the process it was trained with.
+
+    The output is the mean of ``a x_0 + b eps``; the training target is that mix itself (``suffuse.regression``).
+    """
+
+    kind = "parameterization"
+    needs = frozenset({"gaussian"})
+
+    @abstractmethod
+    def mix(self, process: Gaussian, t: Tensor) -> Mix:
+        """``(a, b)`` at time t: numbers where constant, else float64 of the shape of t."""
+
+    @abstractmethod
+    def scaling(self, process: Gaussian, t: Tensor) -> Scaling:
+        """``(c_in, c_noise)`` at time t."""
+
+
+@attrs.define(eq=False, slots=False, kw_only=True)
+class Preconditioned(Denoiser):
+    """A backbone read through a parameterization: the only place where dtype changes.
+
+    ``trained`` is the process of training. Under another Gaussian process the state is rescaled to the same log-SNR
+    of the training process, so schedules can be swapped without retraining: ``x_t`` and ``k x_t`` with
+    ``k = sqrt((alpha_u^2 + sigma_u^2) / (alpha_t^2 + sigma_t^2))`` hold the same x_0 and eps
+    (Karras et al. 2022, arXiv:2206.00364, section 2, s(t) and sigma(t)).
+    """
+
+    provides: ClassVar[frozenset[str]] = frozenset({"mean"})
+    needs: ClassVar[frozenset[str]] = frozenset({"gaussian"})
+
+    backbone: Backbone = setting(doc="the bare network")
+    parameterization: Parameterization = setting(doc="what its raw output means")
+    trained: Gaussian = setting(doc="the process it was trained with")
+
+    def __attrs_pre_init__(self) -> None:
+        super().__init__()
+
+    @property
+    def gives(self) -> frozenset[str]:
+        """``mean``, and ``conditional`` where the backbone takes labels."""
+        return frozenset({"mean"}) | (self.backbone.gives & {"conditional"})
+
+    def check(self, cond: Condition) -> None:
+        """The backbone's check."""
+        self.backbone.check(cond)
+
+    def forward(
+        self,
+        x_t: State,
+        t: Tensor,
+        cond: Condition,
+        *,
+        process: Process,
+        s: Tensor | None = None,
+        rng: Rng | None = None,
+    ) -> Mean:
+        """``F = backbone(c_in k x_t, c_noise, cond)``, in the backbone's dtype."""
+        if not isinstance(process, Gaussian):
+            raise Unsupported(f"{type(self).__name__} reads Gaussian processes, got {type(process).__name__}")
+        if not isinstance(x_t, Tensor):
+            raise InvalidInput("a preconditioned backbone takes one tensor as its state")
+        x, u = promote(x_t), as_time(t)
+        k: float | Tensor = 1.0
+        if process != self.trained:
+            alpha, sigma = process.scalars(u)
+            u = self.trained.time(process.log_snr(u))
+            alpha_u, sigma_u = self.trained.scalars(u)
+            k = torch.hypot(alpha_u, sigma_u) / torch.hypot(alpha, sigma)
+        scaling = self.parameterization.scaling(self.trained, u)
+        weights = next(self.backbone.parameters())
+        network_in = (x * expand(scaling.c_in * k, x)).to(weights.dtype)
+        c_noise = scaling.c_noise.to(weights.dtype).to(x.device)
+        raw = self.backbone(network_in, c_noise.expand(len(x)) if c_noise.ndim == 0 else c_noise, cond)
+        mix = self.parameterization.mix(self.trained, u)
+        return Mean(value=raw.to(x.dtype), x_t=x, t=as_time(t), process=process, mix=mix)
+
+
+def evaluate_many(
+    denoise: Denoise,
+    x_t: State,
+    t: Tensor,
+    conds: Sequence[Condition],
+    *,
+    s: Tensor | None = None,
+    rng: Rng | None = None,
+) -> list[Prediction]:
+    """Predictions under several conditions from one batched call; each counts its own evaluations."""
+    n, k = size(x_t), len(conds)
+    many = tree_map(lambda v: v.repeat(k, *(1,) * (v.ndim - 1)), x_t)
+    times, aims = (u if u is None or u.ndim == 0 else u.repeat(k, *(1,) * (u.ndim - 1)) for u in (t, s))
+    assert times is not None
+    out = denoise(many, times, Condition.cat(conds), s=aims, rng=None if rng is None else rng.repeat(k))
+    return [out.index(slice(i * n, (i + 1) * n)) for i in range(k)]
+
+
+class Latent(Part):
+    """The law that a generator's input comes from: Gaussian, uniform, heavy-tailed, a mixture; may be trained."""
+
+    kind = "latent"
+
+    @abstractmethod
+    def law(self, n: int, *, dtype: torch.dtype, device: torch.device | str) -> Law:
+        """The law of n latents."""
+
+
+class Generator(nn.Module, Part):
+    """Maps latents to states at once. A flow also inverts itself: see ``Invertible``."""
+
+    kind = "generator"
+    provides: ClassVar[frozenset[str]] = frozenset({"generator"})
+
+    latent: Latent
+
+    def check(self, cond: Condition) -> None:
+        """Raise ``InvalidInput`` for a condition that this model cannot take; called once per sampling."""
+
+    @abstractmethod
+    def forward(self, z: State, cond: Condition, *, rng: Rng | None = None) -> State:
+        """The sample at latent z."""
+
+
+class Invertible(Protocol):
+    """A generator with an exact inverse: normalising flows."""
+
+    inverse: Callable[[State, Condition], tuple[State, Tensor]]  # (z, log |det dz/dx|), shapes state and (B,)

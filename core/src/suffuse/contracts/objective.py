@@ -1,0 +1,121 @@
+"""Objectives: what the trainer minimises, for how many players, and how the plan changes on the way."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import attrs
+from torch import Tensor, nn
+
+from suffuse.contracts.condition import Condition
+from suffuse.contracts.part import Part
+from suffuse.contracts.process import Gaussian
+from suffuse.contracts.rng import Rng
+from suffuse.contracts.state import State, rows
+
+if TYPE_CHECKING:
+    from suffuse.contracts.prediction import Mix
+    from suffuse.system import System
+
+__all__ = ["Batch", "Coupling", "Loss", "Objective", "Player", "Progress", "Times", "Weighting"]
+
+
+@attrs.frozen(eq=False, kw_only=True)
+class Batch:
+    """Encoded data with its conditions; ``index`` says which rows of the data set they are."""
+
+    x: State
+    cond: Condition
+    index: Tensor
+    end: State | None = None  # the other end, for bridges and paired data
+
+    def select(self, at: Tensor) -> Batch:
+        """These rows, labels included: what a coupling's permutation is applied with."""
+        end = None if self.end is None else rows(self.end, at)
+        return Batch(x=rows(self.x, at), cond=self.cond.index(at), index=self.index[at], end=end)
+
+
+@attrs.frozen(eq=False)
+class Loss:
+    """``per_sample`` ``(B,)``: the trainer reduces. ``logs`` are detached scalars."""
+
+    per_sample: Tensor
+    logs: Mapping[str, Tensor] = attrs.field(factory=dict)
+
+
+@attrs.frozen(eq=False, kw_only=True)
+class Player:
+    """One set of parameters with its own optimiser. It plays at steps divisible by ``every``, ``repeats`` times."""
+
+    modules: tuple[nn.Module, ...]
+    every: int = 1
+    repeats: int = 1
+    learning_rate_scale: float = 1.0
+
+
+# Checkpointed with everything else: numbers and tensors by name.
+Progress = Mapping[str, "int | float | Tensor"]
+
+
+class Objective(Part, ABC):
+    """A training objective. Networks of its own (a critic, a teacher) are fields that are Modules.
+
+    It is saved with every checkpoint: its modules' weights and its ``Progress``. ``uses_data`` is False where batches
+    are drawn by a sampler or from an energy; then ``loss`` gets an empty batch's place, None.
+    """
+
+    kind = "objective"
+    uses_data = True
+
+    def players(self, system: System) -> Mapping[str, Player]:
+        """Who trains what; by default one player, the model."""
+        assert isinstance(system.model, nn.Module)
+        return {"model": Player(modules=(system.model,))}
+
+    def start(self, system: System) -> Progress:
+        """The state at step 0."""
+        return {}
+
+    @abstractmethod
+    def loss(self, player: str, batch: Batch | None, system: System, state: Progress, rng: Rng) -> Loss:
+        """The player's loss on a batch. ``rng`` has one stream for each sample of it."""
+
+    def after(self, state: Progress, step: int, system: System) -> Progress:
+        """What changes after an optimiser step: a teacher replaced, a grid halved, an average kept."""
+        return state
+
+
+class Times(Part):
+    """The distribution of training times."""
+
+    kind = "times"
+
+    @abstractmethod
+    def draw(self, process: Gaussian, n: int, rng: Rng) -> tuple[Tensor, Tensor]:
+        """Times ``(n,)`` in float64 and importance weights ``(n,)`` that keep the objective's expectation."""
+
+
+class Weighting(Part):
+    """The loss weight of a noise level, for the squared error of the network's raw output.
+
+    An output error of a mix ``a x_0 + b eps`` is ``-(alpha b - sigma a)/sigma`` times the error in x_0 at the same
+    x_t, so a weight published for one reading converts to any other.
+    """
+
+    kind = "weighting"
+
+    @abstractmethod
+    def weight(self, process: Gaussian, t: Tensor, mix: Mix) -> Tensor:
+        """Float64, of the shape of t, finite and non-negative, for an output that means ``mix``."""
+
+
+class Coupling(Part):
+    """Pairs data with the other end (noise or a second data set) and returns indices, so that labels follow."""
+
+    kind = "coupling"
+
+    @abstractmethod
+    def pair(self, x0: State, x1: State, rng: Rng) -> tuple[Tensor, Tensor]:
+        """Row indices into x0 and x1."""

@@ -1,0 +1,74 @@
+"""What every component is: an attrs class whose fields are its settings.
+
+A part *needs* capabilities of the parts around it and *gives* its own. Both are plain words (``gaussian``,
+``mean``, ``conditional``), repeated in the plugin's torch-free manifest, so that a wrong combination is refused
+before torch is imported; the contract suite asserts that manifest and class agree.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar
+
+import attrs
+
+from suffuse.errors import SpecError
+
+__all__ = ["Part", "setting"]
+
+
+class Part:
+    """A component: settings in attrs fields, capabilities in class attributes.
+
+    ``needs`` lists what the other parts of a system must give; ``"a|b"`` is met by either.
+    ``provides`` lists what the class gives; ``gives`` collects it over the bases and may be narrowed by settings
+    (a backbone without classes is not ``conditional``).
+    """
+
+    kind: ClassVar[str]
+    needs: ClassVar[frozenset[str]] = frozenset()
+    provides: ClassVar[frozenset[str]] = frozenset()
+
+    @property
+    def gives(self) -> frozenset[str]:
+        """The capabilities of this part under its settings."""
+        return frozenset[str]().union(*(vars(c).get("provides", ()) for c in type(self).__mro__))
+
+
+def setting(
+    default: Any = attrs.NOTHING,  # noqa: ANN401 - a field's default has the field's own type
+    doc: str = "",
+    *,
+    factory: Callable[[], Any] | None = None,
+    ge: float | None = None,
+    gt: float | None = None,
+    le: float | None = None,
+    lt: float | None = None,
+    choices: Sequence[Any] | None = None,
+    check: Callable[[Any], str | None] | None = None,
+) -> Any:  # noqa: ANN401
+    """An attrs field with its meaning and its range, checked whenever a part is made.
+
+    ``check`` returns what is wrong with a value, or None. Raises ``SpecError`` with the field's name, what was
+    expected and what came.
+    """
+    bounds = [(ge, "at least", lambda v, b: v >= b), (gt, "above", lambda v, b: v > b)]
+    bounds += [(le, "at most", lambda v, b: v <= b), (lt, "below", lambda v, b: v < b)]
+    active = [(b, words, ok) for b, words, ok in bounds if b is not None]
+
+    def validate(_: object, attribute: attrs.Attribute[Any], value: Any) -> None:  # noqa: ANN401
+        if value is None and default is None:
+            return
+        for bound, words, ok in active:
+            if isinstance(value, bool) or not isinstance(value, int | float):
+                raise SpecError(f"{attribute.name} must be a number, got {value!r}")
+            if not ok(value, bound):  # NaN fails every comparison, so it ends here too
+                raise SpecError(f"{attribute.name} must be {words} {bound:g}, got {value!r}")
+        if choices is not None and value not in choices:
+            raise SpecError(f"{attribute.name} must be one of {', '.join(map(repr, choices))}, got {value!r}")
+        if check is not None and (wrong := check(value)):
+            raise SpecError(f"{attribute.name}: {wrong}")
+
+    if factory is not None:
+        default = attrs.Factory(factory)
+    return attrs.field(default=default, validator=validate, metadata={"doc": doc})

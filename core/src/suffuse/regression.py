@@ -1,0 +1,39 @@
+"""The regression that every denoising objective is: one squared error, in the model's own parameterization."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from suffuse.contracts.objective import Batch, Loss
+from suffuse.contracts.prediction import Mean, Mix
+from suffuse.contracts.process import Gaussian
+from suffuse.contracts.rng import Rng
+from suffuse.contracts.state import combine, leaves
+from suffuse.errors import Unsupported
+from suffuse.system import System
+
+__all__ = ["denoising_loss"]
+
+
+def denoising_loss(
+    system: System, batch: Batch, t: Tensor, weight: Callable[[Gaussian, Tensor, Mix], Tensor], rng: Rng
+) -> Loss:
+    """``w(t) mean |F - (a x_0 + b eps)|^2`` for each sample, in at least float32.
+
+    ``F`` is the raw output of the unguided model at ``x_t ~ q(x_t | x_0)`` and ``a x_0 + b eps`` what it means; the
+    mean is over the elements of one sample. Streams: ``noise`` of the process, ``model``.
+    """
+    process = system.process
+    if not isinstance(process, Gaussian):
+        raise Unsupported("a denoising regression needs a Gaussian process")
+    corruption = process.corrupt(batch.x, t, rng=rng)
+    prediction = system.plain(corruption.x_t, t, batch.cond, rng=rng.at("model"))
+    if not isinstance(prediction, Mean) or corruption.noise is None:
+        raise Unsupported(f"a denoising regression needs a model that predicts means, got '{prediction.name}'")
+    goal = combine(prediction.mix[0], corruption.x0, prediction.mix[1], corruption.noise)
+    errors = combine(1.0, prediction.value, -1.0, goal)
+    squares = torch.cat([e.flatten(1).square() for _, e in leaves(errors)], dim=1).mean(1)
+    return Loss(squares * weight(process, t, prediction.mix).to(squares), {"mse": squares.detach().mean()})

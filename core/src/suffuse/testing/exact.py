@@ -1,0 +1,92 @@
+"""Systems whose denoiser is known exactly: what samplers, guidance and tasks are judged by."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import attrs
+import torch
+from torch import Tensor
+
+from suffuse.contracts.condition import Condition
+from suffuse.contracts.model import Denoiser
+from suffuse.contracts.network import check_labels
+from suffuse.contracts.prediction import Mean
+from suffuse.contracts.process import Gaussian, Process, as_time
+from suffuse.contracts.rng import Rng
+from suffuse.contracts.space import Euclidean
+from suffuse.contracts.state import State, promote
+from suffuse.errors import InvalidInput, Unsupported
+from suffuse.system import System
+from suffuse.testing.mixture import GaussianMixture
+
+__all__ = ["ExactDenoiser", "mixture_system"]
+
+
+@attrs.define(eq=False, slots=False, kw_only=True)
+class ExactDenoiser(Denoiser):
+    """The exact conditional mean of a Gaussian mixture under any Gaussian process, at every noise level.
+
+    Read as v, which is finite at both ends of time. Where the mixture's components have labels, a condition
+    ``label`` restricts each row to its class.
+    """
+
+    provides: ClassVar[frozenset[str]] = frozenset({"mean", "conditional"})
+    needs: ClassVar[frozenset[str]] = frozenset({"gaussian"})
+
+    mixture: GaussianMixture
+
+    def __attrs_pre_init__(self) -> None:
+        super().__init__()
+
+    @property
+    def gives(self) -> frozenset[str]:
+        """``mean``, and ``conditional`` where the components are labelled."""
+        return frozenset({"mean"} if self.mixture.labels is None else {"mean", "conditional"})
+
+    def check(self, cond: Condition) -> None:
+        """A label must name a class of the mixture."""
+        labels = self.mixture.labels
+        check_labels(cond, 0 if labels is None else int(labels.max()) + 1)
+
+    def forward(
+        self,
+        x_t: State,
+        t: Tensor,
+        cond: Condition,
+        *,
+        process: Process,
+        s: Tensor | None = None,
+        rng: Rng | None = None,
+    ) -> Mean:
+        """``v = alpha E[eps | x_t] - sigma E[x_0 | x_t]``."""
+        if not isinstance(process, Gaussian) or not isinstance(x_t, Tensor):
+            raise Unsupported("an exact mixture denoiser takes a tensor state of a Gaussian process")
+        x, (alpha, sigma) = promote(x_t), process.scalars(as_time(t))
+        if x.ndim != 2 or x.shape[1] != self.mixture.dim:
+            raise InvalidInput(f"expected states of shape (batch, {self.mixture.dim}), got {tuple(x.shape)}")
+        v = self._v(self.mixture, x, alpha, sigma)
+        if "label" in cond:
+            for label in cond["label"][cond.present("label")].unique().tolist():
+                at = cond.present("label") & (cond["label"] == label)
+                pick = [w if w.ndim == 0 else w[at] for w in (alpha, sigma)]
+                v[at] = self._v(self.mixture.conditioned(label), x[at], pick[0], pick[1])
+        return Mean(value=v, x_t=x, t=as_time(t), process=process, mix=(-sigma, alpha))
+
+    @staticmethod
+    def _v(mixture: GaussianMixture, x: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
+        z = x.double()
+        a, s = (w if w.ndim == 0 else w[:, None] for w in (alpha, sigma))
+        eps = -s * mixture.score(z, alpha, sigma)
+        return (a * eps - s * mixture.denoise(z, alpha, sigma)).to(x.dtype)
+
+
+def mixture_system(mixture: GaussianMixture, process: Process, **parts: Any) -> System:  # noqa: ANN401
+    """A ``System`` with the exact denoiser; ``parts`` are its sampler, guidance and codec."""
+    model = ExactDenoiser(mixture=mixture)
+    return System(model=model, process=process, space=Euclidean(shape=(mixture.dim,)), **parts)
+
+
+def truth(mixture: GaussianMixture, n: int, seed: int) -> Tensor:
+    """n exact draws from the mixture, float64."""
+    return mixture.sample(torch.Generator().manual_seed(seed), n)
