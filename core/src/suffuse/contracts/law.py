@@ -58,7 +58,7 @@ class Categorical(Law):
     logits: Tensor
 
     def sample(self, rng: Rng) -> Tensor:
-        """Gumbel-max in float64: in float32 the truncated noise lowers the temperature (arXiv:2409.02908)."""
+        """In float64: float32 Gumbel noise is cut off and lowers the temperature (arXiv:2409.02908)."""
         return rng.categorical(self.logits)
 
     def log_prob(self, x: State) -> Tensor:

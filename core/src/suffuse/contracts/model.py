@@ -89,7 +89,8 @@ class Parameterization(Part):
         """``(c_in, c_noise)`` at time t."""
 
 
-@attrs.define(eq=False, slots=False, kw_only=True)
+# Without NO_OP, attrs' own __setattr__ would pass by torch's, and no weight would be registered.
+@attrs.define(eq=False, slots=False, kw_only=True, on_setattr=attrs.setters.NO_OP)
 class Preconditioned(Denoiser):
     """A backbone read through a parameterization: the only place where dtype changes.
 
@@ -158,12 +159,15 @@ def evaluate_many(
     s: Tensor | None = None,
     rng: Rng | None = None,
 ) -> list[Prediction]:
-    """Predictions under several conditions from one batched call; each counts its own evaluations."""
+    """Predictions under several conditions from one batched call, the same as from as many single calls.
+
+    So a random model draws the same noise for each condition. Each prediction counts its own evaluations.
+    """
     n, k = size(x_t), len(conds)
     many = tree_map(lambda v: v.repeat(k, *(1,) * (v.ndim - 1)), x_t)
     times, aims = (u if u is None or u.ndim == 0 else u.repeat(k, *(1,) * (u.ndim - 1)) for u in (t, s))
     assert times is not None
-    out = denoise(many, times, Condition.cat(conds), s=aims, rng=None if rng is None else rng.repeat(k))
+    out = denoise(many, times, Condition.cat(conds), s=aims, rng=None if rng is None else Rng.cat([rng] * k))
     return [out.index(slice(i * n, (i + 1) * n)) for i in range(k)]
 
 

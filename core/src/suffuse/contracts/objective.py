@@ -74,7 +74,7 @@ class Objective(Part, ABC):
         assert isinstance(system.model, nn.Module)
         return {"model": Player(modules=(system.model,))}
 
-    def start(self, system: System) -> Progress:
+    def start(self, system: System, rng: Rng) -> Progress:
         """The state at step 0."""
         return {}
 
@@ -82,8 +82,8 @@ class Objective(Part, ABC):
     def loss(self, player: str, batch: Batch | None, system: System, state: Progress, rng: Rng) -> Loss:
         """The player's loss on a batch. ``rng`` has one stream for each sample of it."""
 
-    def after(self, state: Progress, step: int, system: System) -> Progress:
-        """What changes after an optimiser step: a teacher replaced, a grid halved, an average kept."""
+    def after(self, state: Progress, step: int, system: System, rng: Rng) -> Progress:
+        """What changes after a step: a teacher replaced, a grid halved, an average kept, new rollouts drawn."""
         return state
 
 

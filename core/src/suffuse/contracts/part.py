@@ -7,6 +7,7 @@ before torch is imported; the contract suite asserts that manifest and class agr
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
@@ -50,25 +51,31 @@ def setting(
     """An attrs field with its meaning and its range, checked whenever a part is made.
 
     ``check`` returns what is wrong with a value, or None. Raises ``SpecError`` with the field's name, what was
-    expected and what came.
+    expected and what came. The field's metadata keep ``doc``, the bounds and the choices for those who describe it.
     """
-    bounds = [(ge, "at least", lambda v, b: v >= b), (gt, "above", lambda v, b: v > b)]
-    bounds += [(le, "at most", lambda v, b: v <= b), (lt, "below", lambda v, b: v < b)]
+    bounds = [(ge, "at least", operator.ge), (gt, "above", operator.gt)]
+    bounds += [(le, "at most", operator.le), (lt, "below", operator.lt)]
     active = [(b, words, ok) for b, words, ok in bounds if b is not None]
+
+    def wrong_with(value: Any) -> str | None:  # noqa: ANN401
+        for bound, words, ok in active:
+            if isinstance(value, bool) or not isinstance(value, int | float):
+                return f" must be a number, got {value!r}"
+            if not ok(value, bound):  # NaN fails every comparison, so it ends here too
+                return f" must be {words} {bound:g}, got {value!r}"
+        if choices is not None and value not in choices:
+            return f" must be one of {', '.join(map(repr, choices))}, got {value!r}"
+        wrong = check(value) if check is not None else None
+        return f": {wrong}" if wrong else None
 
     def validate(_: object, attribute: attrs.Attribute[Any], value: Any) -> None:  # noqa: ANN401
         if value is None and default is None:
             return
-        for bound, words, ok in active:
-            if isinstance(value, bool) or not isinstance(value, int | float):
-                raise SpecError(f"{attribute.name} must be a number, got {value!r}")
-            if not ok(value, bound):  # NaN fails every comparison, so it ends here too
-                raise SpecError(f"{attribute.name} must be {words} {bound:g}, got {value!r}")
-        if choices is not None and value not in choices:
-            raise SpecError(f"{attribute.name} must be one of {', '.join(map(repr, choices))}, got {value!r}")
-        if check is not None and (wrong := check(value)):
-            raise SpecError(f"{attribute.name}: {wrong}")
+        if wrong := wrong_with(value):
+            raise SpecError(f"{attribute.name}{wrong}", path=attribute.alias or attribute.name)
 
     if factory is not None:
         default = attrs.Factory(factory)
-    return attrs.field(default=default, validator=validate, metadata={"doc": doc})
+    limits = {"ge": ge, "gt": gt, "le": le, "lt": lt, "choices": None if choices is None else tuple(choices)}
+    metadata = {"doc": doc, **{name: limit for name, limit in limits.items() if limit is not None}}
+    return attrs.field(default=default, validator=validate, metadata=metadata)

@@ -20,11 +20,11 @@ import attrs
 import torch
 from torch import Tensor
 
-from suffuse.contracts.process import Gaussian, as_time
+from suffuse.contracts.process import Gaussian, LinearGaussian, as_time
 from suffuse.contracts.state import State, combine, promote, rows, tree_map
 from suffuse.errors import Unsupported
 
-__all__ = ["Draw", "Endpoint", "Field", "Logits", "Mean", "Mix", "Prediction", "Rates", "Variance"]
+__all__ = ["Draw", "Endpoint", "Field", "Logits", "Mean", "Mix", "Noise", "Prediction", "Rates", "Variance"]
 
 Mix = tuple["float | Tensor", "float | Tensor"]
 
@@ -141,6 +141,11 @@ class Mean(Prediction):
         d = self.process.derivative(self.t)
         return self._as((cast(Tensor, d.alpha), cast(Tensor, d.sigma)), "velocity")
 
+    def index(self, at: Any) -> Mean:  # noqa: ANN401
+        """These rows; the mix goes with them."""
+        mix = tuple(w[at] if isinstance(w, Tensor) and w.ndim else w for w in self.mix)
+        return attrs.evolve(cast(Mean, super().index(at)), mix=cast(Mix, mix))
+
     def with_x0(self, x0: State) -> Mean:
         """The same prediction with its data estimate replaced (clipped, projected, moved by a guide)."""
         return attrs.evolve(self, value=x0, mix=(1.0, 0.0), variance=None)
@@ -202,24 +207,65 @@ class Rates(Prediction):
 
 
 @attrs.frozen(eq=False, kw_only=True)
-class Field(Prediction):
-    """A velocity, and where a second field was learned, its score or denoiser too (stochastic interpolants)."""
+class Noise(Prediction):
+    """``E[eps | x_t]`` under a linear Gaussian process: phase space, blurring, coupled leaves."""
 
-    name = "field"
+    name = "noise"
 
-    second: State | None = None
+    process: LinearGaussian
 
     @property
-    def velocity(self) -> State:
-        """The velocity."""
+    def eps(self) -> State:
+        """The posterior mean of the noise."""
         return self.value
 
     @property
     def score(self) -> State:
-        """The learned score, where there is one."""
-        if self.second is None:
-            self._refuse("score")
-        return self.second
+        """``-L_t^{-T} eps``."""
+        return self.process.score(self.value, self.t)
+
+
+@attrs.frozen(eq=False, kw_only=True)
+class Field(Prediction):
+    """A learned velocity, score, or both, where no kernel relates them: interpolants, manifolds, energies."""
+
+    name = "field"
+
+    of: Literal["velocity", "score"] = "velocity"  # what ``value`` is
+    second: State | None = None  # the other one, where it was learned too
+
+    def index(self, at: Any) -> Field:  # noqa: ANN401
+        """These rows of both fields."""
+        second = None if self.second is None else rows(self.second, at)
+        return attrs.evolve(cast(Field, super().index(at)), second=second)
+
+    def affine(self, weights: Sequence[float | Tensor], others: Sequence[Prediction]) -> Field:
+        """The same combination of both fields; no second one unless all have it."""
+        combined = cast(Field, super().affine(weights, others))
+        seconds = [cast(Field, p).second for p in (self, *others)]
+        if any(f is None for f in seconds):
+            return attrs.evolve(combined, second=None)
+        first, *rest = cast("list[State]", seconds)
+        second = first
+        for w, other in zip(weights, rest, strict=True):
+            second = combine(1.0, second, w, combine(1.0, other, -1.0, first))
+        return attrs.evolve(combined, second=second)
+
+    @property
+    def velocity(self) -> State:
+        """The learned velocity."""
+        return self._field("velocity")
+
+    @property
+    def score(self) -> State:
+        """The learned score, a tangent at x_t."""
+        return self._field("score")
+
+    def _field(self, what: str) -> State:
+        found = self.value if self.of == what else self.second
+        if found is None:
+            self._refuse(what)
+        return found
 
 
 def _same(p: Mix, q: Mix) -> bool:

@@ -94,7 +94,11 @@ class LinearGaussian(Process):
 
     @abstractmethod
     def whiten(self, r: State, t: Tensor) -> State:
-        """``L_t^{-1} r``; the score of the kernel at x_t is ``-L_t^{-T} whiten(x_t - M_t x_0)``."""
+        """``L_t^{-1} r``."""
+
+    @abstractmethod
+    def score(self, eps: State, t: Tensor) -> State:
+        """``-L_t^{-T} eps``: the score that belongs to the unit noise eps."""
 
     def corrupt(self, x0: State, t: Tensor, *, rng: Rng, end: State | None = None) -> Corruption:
         """``M_t x_0 + L_t eps`` with eps from the stream ``noise``, one sub-stream per leaf."""
@@ -187,6 +191,10 @@ class Gaussian(LinearGaussian, Markov, Sde):
     def whiten(self, r: State, t: Tensor) -> State:
         """``r / sigma_t``."""
         return combine(_map(lambda s: 1 / s, self.kernel(as_time(t)).sigma), r, 0.0, r)
+
+    def score(self, eps: State, t: Tensor) -> State:
+        """``-eps / sigma_t``."""
+        return combine(_map(lambda s: -1 / s, self.kernel(as_time(t)).sigma), eps, 0.0, eps)
 
     def corrupt(self, x0: State, t: Tensor, *, rng: Rng, end: State | None = None) -> Corruption:
         """``alpha_t x_0 + sigma_t eps`` with eps from the stream ``noise``."""

@@ -36,8 +36,9 @@ def _integer(value: Any, what: str, low: int, high: int) -> int:  # noqa: ANN401
 
 
 def _path(path: tuple[int | str, ...]) -> tuple[int | str, ...]:
-    """Plain ints and strings: 1 and True, or 1 and 1.0, are equal for Python and must not name one stream by chance."""
-    return tuple(str(p) if isinstance(p, str) else _integer(p, "an item of a path", -(2**63), 2**63) for p in path)
+    """Plain strings and ints; a time or a flag does not name a stream."""
+    what = "an item of a path, if not a string,"
+    return tuple(str(p) if isinstance(p, str) else _integer(p, what, -(2**63), 2**63) for p in path)
 
 
 def _keys(_: Rng, __: attrs.Attribute[Tensor], keys: Tensor) -> None:
@@ -62,6 +63,10 @@ def _single(f: Callable[[Tensor, Tensor], Tensor]) -> _Make:
     return lambda w0, w1, w2, w3: (f(w0, w1), f(w2, w3))
 
 
+def _word63(high: Tensor, low: Tensor) -> Tensor:
+    return high.bitwise_left_shift_(31).bitwise_or_(low.bitwise_right_shift_(1))
+
+
 def _as_keys(words: Words) -> Tensor:
     return torch.stack([words[0].flatten(), words[1].flatten()], dim=1)
 
@@ -73,7 +78,7 @@ class Rng:
     A draw is a function of (the row's key, the path, the method's name) alone: row i of ``rng.normal(like)`` has the
     same bits whatever the other rows, the device (where torch runs operation by operation) and the calls before.
     *The same call at the same path gives the same numbers*: use ``rng.at(tag)`` for each draw. Different methods at
-    one path are independent. Draws are made in float64 and rounded to the dtype, so float32 and float64 agree up to
+    one path are independent. Draws are made in float64, then rounded to the dtype, so float32 and float64 agree up to
     rounding. Element k of an event (row-major) does not depend on the event's size: padding the first event dimension
     changes nothing. An empty batch gives empty draws.
 
@@ -134,12 +139,19 @@ class Rng:
         return Rng(self.keys, (*self.path, *path))
 
     def index(self, rows: slice | Tensor | Sequence[int]) -> Rng:
-        """Rows by slice, integer tensor or boolean mask; each keeps its stream."""
-        if isinstance(rows, Tensor):
-            rows = rows.to(self.device)
-        elif not isinstance(rows, slice):
-            rows = torch.tensor(rows, dtype=torch.int64, device=self.device)
-        return Rng(self.keys[rows], self.path)
+        """Rows by slice, integer tensor ``(n,)`` or boolean mask ``(B,)``; each keeps its stream.
+
+        Raises ``InvalidInput`` for rows that are not there (integers on an accelerator are not checked).
+        """
+        if not isinstance(rows, slice):
+            rows = torch.as_tensor(rows, device=self.device)
+            if rows.ndim != 1 or (rows.dtype.is_floating_point and len(rows)):
+                raise InvalidInput(f"rows must be integers (n,) or a mask, got {rows.dtype} {tuple(rows.shape)}")
+            rows = rows if rows.dtype == torch.bool else rows.to(torch.int64)
+        try:
+            return Rng(self.keys[rows], self.path)
+        except (IndexError, ValueError) as error:
+            raise InvalidInput(f"these rows do not fit a batch of {self.size}: {error}") from error
 
     @staticmethod
     def cat(parts: Sequence[Rng]) -> Rng:
@@ -184,9 +196,10 @@ class Rng:
         With ``open_interval`` never 0 either, and else the same numbers up to one step of the grid. Shapes and errors
         as for ``normal``.
         """
-        bits = 1 - round(math.log2(torch.finfo(like.dtype).eps)) if like.dtype.is_floating_point else 0
+        self._check(like)
+        bits = 1 - round(math.log2(torch.finfo(like.dtype).eps))
         make = _single(lambda high, low: fraction(high, low, bits, inside=open_interval))
-        return self._float("uniform", like, make)
+        return self._draw("uniform", like.shape, like.dtype, like.device, make)
 
     def exponential(self, like: Tensor) -> Tensor:
         """Standard exponentials, ``-log u``; shapes and errors as for ``normal``."""
@@ -205,14 +218,14 @@ class Rng:
         low = _integer(low, "low", -(2**63), 2**63)
         span = _integer(high, "high", low + 1, min(low + 2**32 + 1, 2**63)) - low
         make = _single(lambda a, b: scaled(a, b, span).add_(low))
-        return self._draw("integers", (self.size, *shape), torch.int64, self.device, make)
+        event = [_integer(n, "a size", 0, 2**63) for n in shape]
+        return self._draw("integers", (self.size, *event), torch.int64, self.device, make)
 
     def permutation(self, n: int) -> Tensor:
-        """A permutation of 0 ... n - 1 for each row: int64 ``(B, n)``; one for the batch: ``rng.pool().permutation(B)[0]``."""
+        """A permutation of 0 ... n - 1 for each row, int64 ``(B, n)``; for the whole batch, ask its ``pool``."""
         n = _integer(n, "the length of a permutation", 0, 2**31)
-        return self._draw("permutation", (self.size, n), torch.int64, self.device, _single(_word63)).argsort(
-            dim=1, stable=True
-        )
+        ranks = self._draw("permutation", (self.size, n), torch.int64, self.device, _single(_word63))
+        return ranks.argsort(dim=1, stable=True)
 
     def categorical(self, logits: Tensor, dim: int = -1) -> Tensor:
         """Indices along ``dim`` drawn with probabilities ``softmax(logits, dim)``: int64, that dimension removed.
@@ -224,18 +237,19 @@ class Rng:
         would wait for the device, and the index is one past the end.
         """
         self._check(logits)
-        if not (0 < dim < logits.ndim or 1 - logits.ndim <= dim < 0) or not logits.shape[dim]:
+        axis = dim + logits.ndim if dim < 0 else dim
+        if not 0 < axis < logits.ndim or not logits.shape[axis]:
             raise InvalidInput(
-                f"dim must be a dimension of length > 0 after the batch, got {dim} for {tuple(logits.shape)}"
+                f"dim must name a dimension after the batch, not empty: got {dim} for shape {tuple(logits.shape)}"
             )
         device = _float64(logits.device)
-        p = logits.detach().to(device, torch.float64).movedim(dim, -1)
+        p = logits.detach().to(device, torch.float64).movedim(axis, -1).contiguous()
         p = (p - p.amax(-1, keepdim=True)).exp_().cumsum(-1)
         total = p[..., -1]
         if device.type == "cpu" and not bool(total.isfinite().all()):
             raise InvalidInput("logits must have no NaN and no +inf, and one that is finite in every row")
         make = _single(lambda high, low: fraction(high, low, 53))
-        u = self._draw("categorical", tuple(total.shape), torch.float64, device, make)
+        u = self._draw("categorical", total.shape, torch.float64, device, make)
         return torch.searchsorted(p, (u * total).unsqueeze(-1), right=True).squeeze(-1).to(logits.device)
 
     def _check(self, like: Tensor) -> None:
@@ -246,7 +260,7 @@ class Rng:
 
     def _float(self, method: str, like: Tensor, make: _Make) -> Tensor:
         self._check(like)
-        return self._draw(method, tuple(like.shape), like.dtype, like.device, make)
+        return self._draw(method, like.shape, like.dtype, like.device, make)
 
     def _draw(
         self, method: str, shape: tuple[int, ...], dtype: torch.dtype, device: torch.device, make: _Make
@@ -265,8 +279,4 @@ class Rng:
                 x, y = make(*philox(index, tag, keys[i : i + height]))
                 part = out[i : i + height, j : j + tile]
                 part[..., 0], part[..., 1] = x, y
-        return out.view(rows, 2 * blocks)[:, :n].reshape(shape).to(device)
-
-
-def _word63(high: Tensor, low: Tensor) -> Tensor:
-    return high.bitwise_left_shift_(31).bitwise_or_(low.bitwise_right_shift_(1))
+        return out.view(rows, 2 * blocks)[:, :n].reshape(shape).contiguous().to(device)

@@ -101,7 +101,7 @@ class Sampler(Part, ABC):
     def times(self, process: Process) -> Tensor:
         """The closed grid, checked: float64, decreasing, within [0, 1]."""
         times = self.terminal.close(self.grid.times(process, self.steps))
-        if len(times) < 2 or not bool((times.diff() < 0).all()) or times[0] > 1 or times[-1] < 0:
+        if len(times) < 2 or not bool((times.diff(dim=0) < 0).all()) or times[0] > 1 or times[-1] < 0:
             name = type(self.grid).__name__
             raise Unsupported(f"{name} with steps={self.steps} gives no decreasing grid in [0, 1]: {times.tolist()}")
         return times

@@ -1,0 +1,1 @@
+"""Training: one trainer for any process, objective and number of players."""
