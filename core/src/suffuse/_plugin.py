@@ -1,29 +1,41 @@
 """The core's own manifest: grids, endings and combinators that belong to no paper."""
 
+from typing import Any
+
 from suffuse.hooks import hookimpl
 from suffuse.records import Component, Plugin
 
 plugin = Plugin(paper=None)
 
 
-def _part(kind: str, name: str, target: str, summary: str, **capabilities: set[str]) -> Component:
-    needs, gives = capabilities.get("needs", ()), capabilities.get("gives", ())
-    return Component(
-        kind=kind,
-        name=name,
-        target=f"suffuse.{target}",
-        summary=summary,
-        needs=frozenset(needs),
-        gives=frozenset(gives),
-    )
+# A small clipping range, so that the suite sees the clip act.
+_CLIP = {"use": "suffuse/clip", "with": {"low": -0.5, "high": 0.5}}
+
+
+def _part(kind: str, name: str, target: str, summary: str, **more: Any) -> Component:  # noqa: ANN401
+    return Component(kind=kind, name=name, target=f"suffuse.{target}", summary=summary, **more)
 
 
 @hookimpl
 def suffuse_guidance() -> list[Component]:
     """Combinators of guidance."""
     return [
-        _part("guidance", "chain", "parts:Chain", "several guidances in order"),
-        _part("guidance", "interval", "parts:Interval", "a guidance in an interval of time only"),
+        _part("guidance", "chain", "parts:Chain", "several guidances in order", example={"parts": [_CLIP]}),
+        _part(
+            "guidance",
+            "interval",
+            "parts:Interval",
+            "a guidance in an interval of time only",
+            example={"guidance": _CLIP},
+        ),
+        _part(
+            "guidance",
+            "clip",
+            "parts:Clip",
+            "clip the data estimate",
+            needs={"mean"},
+            example=_CLIP["with"],
+        ),
     ]
 
 
@@ -47,12 +59,24 @@ def suffuse_parts() -> list[Component]:
         _part("terminal", "at-mean", "parts:AtMean", "end with the denoiser's estimate of the data"),
         _part("times", "uniform-times", "parts:UniformTimes", "training times uniform in (0, 1]"),
         _part("weighting", "unit", "parts:UnitWeight", "every noise level counts alike"),
-        _part("space", "euclidean", "contracts.space:Euclidean", "one real tensor of a fixed shape", gives={"flat"}),
+        _part(
+            "space",
+            "euclidean",
+            "contracts.space:Euclidean",
+            "one real tensor of a fixed shape",
+            gives={"flat"},
+            example={"shape": [2]},
+        ),
         _part(
             "denoiser",
             "preconditioned",
             "contracts.model:Preconditioned",
             "a backbone read through a parameterization",
+            example={
+                "backbone": {"use": "mlp/mlp", "with": {"shape": [2]}},
+                "parameterization": {"use": "ddpm/eps"},
+                "trained": {"use": "ddpm/linear"},
+            },
             needs={"gaussian"},
             gives={"mean"},
         ),

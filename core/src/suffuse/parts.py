@@ -53,25 +53,29 @@ class Uniform(Grid):
 
 @attrs.frozen(kw_only=True)
 class LogSnr(Grid):
-    """Evenly spaced log-SNR between two times (Lu et al., DPM-Solver, 2022, arXiv:2206.00927, section 3.3)."""
+    """Evenly spaced log-SNR between two times (Lu et al., DPM-Solver, 2022, arXiv:2206.00927, section 3.3).
+
+    Where the process ends with next to no signal the grid starts at the log-SNR ``lowest`` instead.
+    """
 
     needs: ClassVar[frozenset[str]] = frozenset({"gaussian"})
 
     start: float = setting(1.0, "the first time", gt=0, le=1)
     end: float = setting(1e-3, "the last time", gt=0, lt=1)
+    lowest: float = setting(-10.0, "the least log-SNR to start from", lt=0)
 
     def times(self, process: Process, steps: int) -> Tensor:
         """The times of ``steps`` evenly spaced values of ``log_snr`` from ``start`` to ``end``."""
         if not isinstance(process, Gaussian):
             raise Unsupported("log-SNR grids need a Gaussian process")
         lo, hi = process.log_snr(as_time([self.start, self.end]))
-        if not bool((hi > lo) & lo.isfinite() & hi.isfinite()):
-            raise Unsupported(
-                f"log-SNR is {float(lo):g} at start={self.start} and {float(hi):g} at end={self.end}: "
-                "choose a start below 1 where the process ends without signal"
-            )
-        times = process.time(torch.linspace(float(lo), float(hi), steps, dtype=torch.float64))
-        times[0] = self.start  # the inverse rounds
+        clipped = bool(lo < self.lowest)
+        first, last = max(float(lo), self.lowest), float(hi)
+        if not first < last < float("inf"):
+            raise Unsupported(f"log-SNR is {first:g} at start={self.start} and {last:g} at end={self.end}")
+        times = process.time(torch.linspace(first, last, steps, dtype=torch.float64))
+        if not clipped:
+            times[0] = self.start  # the inverse rounds
         return times
 
 

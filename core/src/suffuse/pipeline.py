@@ -14,9 +14,10 @@ from typing import Any
 
 import attrs
 import torch
-from torch import nn
+from packaging.specifiers import InvalidSpecifier, SpecifierSet
+from torch import Tensor, nn
 
-from suffuse.errors import MissingPlugin, SuffuseError, WeightsError
+from suffuse.errors import IncompatibleApi, MissingPlugin, SuffuseError, WeightsError
 from suffuse.registry import Registry, registry
 from suffuse.spec import check_spec, structure, unstructure
 from suffuse.system import System
@@ -27,6 +28,7 @@ FORMAT = 1
 CONFIG = "suffuse.json"
 _CONFIG_LIMIT = 4 << 20  # bytes: a config is small, and this one may come from anywhere
 _FILE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*\.safetensors")
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+!-]*")
 _KEYS = {"format", "suffuse", "requires", "pipeline", "weights", "card"}
 
 
@@ -40,36 +42,40 @@ class Pipeline:
     def save(self, folder: str | Path, *, registry: Registry | None = None) -> Path:
         """Write ``suffuse.json`` and one safetensors file for each module; the folder appears whole or not at all.
 
-        An existing pipeline in the folder is replaced; a folder with anything else raises ``WeightsError``.
+        An existing pipeline in the folder is replaced; a folder with anything else raises ``WeightsError``, and so
+        does a card with what JSON has not.
         """
-        folder = Path(folder)
-        if folder.exists() and any(folder.iterdir()) and not (folder / CONFIG).exists():
+        folder = Path(folder).absolute()
+        if folder.exists() and not (folder.is_dir() and ((folder / CONFIG).exists() or not any(folder.iterdir()))):
             raise WeightsError(f"{folder} holds something that is no pipeline: choose another folder")
         folder.parent.mkdir(parents=True, exist_ok=True)
         fresh = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+        old = fresh.with_name(fresh.name + "-old")
         try:
             self._write(fresh, _the(registry))
             fresh.chmod(0o755)
-            old = fresh.with_name(fresh.name + "-old")
             if folder.exists():
                 os.replace(folder, old)
             os.replace(fresh, folder)
-            shutil.rmtree(old, ignore_errors=True)
         except BaseException:
             shutil.rmtree(fresh, ignore_errors=True)
+            if old.exists():
+                os.replace(old, folder)
             raise
+        shutil.rmtree(old, ignore_errors=True)
         return folder
 
     def _write(self, folder: Path, known: Registry) -> None:
-        from safetensors.torch import save_model
+        from safetensors.torch import save_file
 
         spec = unstructure(self.system, registry=known)
         weights = {}
         for path, module in self.system.modules().items():
-            if not any(True for _ in _tensors(module)):
+            if not (tensors := _tensors(module)):
                 continue
             name = f"{path}.safetensors"
-            save_model(module, str(folder / name))
+            own = {k: tensors[k].detach().cpu().contiguous().clone() for k in set(_first(tensors).values())}
+            save_file(own, str(folder / name))
             weights[path] = {"file": name, "sha256": _sha256(folder / name)}
         config = {
             "format": FORMAT,
@@ -82,7 +88,10 @@ class Pipeline:
             "weights": weights,
             "card": dict(self.card),
         }
-        text = json.dumps(config, indent=2, allow_nan=False)
+        try:
+            text = json.dumps(config, indent=2, allow_nan=False)
+        except (TypeError, ValueError) as error:
+            raise WeightsError(f"the card must hold plain, finite JSON values: {error}") from error
         (folder / CONFIG).write_text(text + "\n", encoding="utf-8")
 
     @classmethod
@@ -92,11 +101,14 @@ class Pipeline:
         """Read a saved pipeline. Weights are frozen and in evaluation mode; nothing of the folder is executed.
 
         Missing plugins are reported together before any weight is read. Raises ``WeightsError`` for a missing,
-        truncated or altered file, and ``SpecError`` for a spec that does not fit the installed parts.
+        truncated or altered file, ``IncompatibleApi`` for a pipeline of another suffuse, and what ``structure`` raises
+        for a spec that does not fit the installed parts.
         """
         folder = Path(folder)
         config = _read(folder)
         known = _the(registry)
+        if not SpecifierSet(config["suffuse"]).contains(_version(known), prereleases=True):
+            raise IncompatibleApi(f"{folder} needs suffuse {config['suffuse']}, this is {_version(known)}")
         absent = [r for r in config["requires"] if not _installed(r, known)]
         if absent:
             lines = ", ".join(f"{r['dist']} ({r['version']})" for r in absent)
@@ -105,7 +117,7 @@ class Pipeline:
         with torch.device("meta"):  # shapes only: the weights come from the files, and only once
             system = structure(config["pipeline"], System, path="pipeline", registry=known)
         modules = system.modules()
-        wanted = {path for path, module in modules.items() if any(True for _ in _tensors(module))}
+        wanted = {path for path, module in modules.items() if _tensors(module)}
         if wanted != set(config["weights"]):
             raise WeightsError(
                 f"{folder / CONFIG}: weights for {sorted(config['weights'])}, but the spec has {sorted(wanted)}"
@@ -132,18 +144,35 @@ def _load_module(module: nn.Module, folder: Path, entry: Mapping[str, str], devi
         tensors = load_file(str(file), device=str(device))
     except (SafetensorError, OSError) as error:
         raise WeightsError(f"{file} is no safetensors file: {error}") from error
+    expected = _first(_tensors(module))
+    if set(tensors) != set(expected.values()):
+        odd = sorted(set(tensors) ^ set(expected.values()))
+        raise WeightsError(f"{file} does not fit {type(module).__name__}: {', '.join(odd[:3])} on one side only")
+    parameters = {id(v) for v in module.parameters()}
+    for name, like in _tensors(module).items():  # one object for all names of tied weights, so that they stay tied
+        if id(like) in parameters and expected[name] == name:
+            tensors[name] = nn.Parameter(tensors[name], requires_grad=False)
     try:
-        module.load_state_dict(tensors, strict=True, assign=True)
+        module.load_state_dict({k: tensors[first] for k, first in expected.items()}, strict=True, assign=True)
     except RuntimeError as error:
         reason = " ".join(str(error).split())
         raise WeightsError(f"{file} does not fit {type(module).__name__}: {reason}") from error
-    if left := [name for name, v in _tensors(module) if v.is_meta]:
-        raise WeightsError(f"{file} lacks {left[:3]}: a module's buffers must be persistent to be saved")
+    everything = [v for m in module.modules() for v in (*m.buffers(recurse=False), *vars(m).values())]
+    if any(isinstance(v, Tensor) and v.is_meta for v in everything):
+        raise WeightsError(
+            f"{type(module).__name__} keeps tensors that are no persistent buffers, so they are not saved"
+        )
 
 
-def _tensors(module: nn.Module) -> Iterator[tuple[str, torch.Tensor]]:
-    yield from module.named_parameters()
-    yield from module.named_buffers()
+def _tensors(module: nn.Module) -> dict[str, Tensor]:
+    """Parameters and persistent buffers, themselves, by name."""
+    return dict(module.state_dict(keep_vars=True))
+
+
+def _first(tensors: Mapping[str, Tensor]) -> dict[str, str]:
+    """The name under which each is stored: tied weights are stored once, under the first."""
+    names: dict[int, str] = {}
+    return {name: names.setdefault(id(v), name) for name, v in tensors.items()}
 
 
 def _read(folder: Path) -> dict[str, Any]:
@@ -162,11 +191,12 @@ def _read(folder: Path) -> dict[str, Any]:
     if config["format"] != FORMAT:
         raise WeightsError(f"{file}: format {config['format']!r}; this version of suffuse reads format {FORMAT}")
     _check(isinstance(config["pipeline"], dict) and isinstance(config["card"], dict), file, "pipeline and card")
+    _check(_is_range(config["suffuse"]), file, "the range of versions of suffuse")
     requires, weights = config["requires"], config["weights"]
     names = ("plugin", "dist", "version")
     _check(
         isinstance(requires, list)
-        and all(isinstance(r, dict) and all(isinstance(r.get(k), str) for k in names) for r in requires),
+        and all(isinstance(r, dict) and all(_is_name(r.get(k)) for k in names) for r in requires),
         file,
         "requires",
     )
@@ -180,6 +210,18 @@ def _read(folder: Path) -> dict[str, Any]:
         "weights (a plain file name ending in .safetensors and a sha256 for each)",
     )
     return config
+
+
+def _is_name(value: object) -> bool:
+    return isinstance(value, str) and bool(_NAME.fullmatch(value))
+
+
+def _is_range(value: object) -> bool:
+    try:
+        SpecifierSet(str(value))
+    except InvalidSpecifier:
+        return False
+    return isinstance(value, str)
 
 
 def _check(right: object, file: Path, what: str) -> None:

@@ -1,7 +1,7 @@
 """The records in which plugins describe themselves. This module imports no torch."""
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +58,10 @@ class Component:
         needs: capabilities that the parts composed with this one must give.
         gives: capabilities that this part has.
         extras: the distribution's optional dependencies that it needs, by extra name.
+        example: settings, as in a spec, under which the contract suite checks the part and `suffuse show`
+            shows it; only what has no default, or is too large to check.
+        beside: parts of a system, as in a spec, that the suite composes with it instead of its own.
+        shape: one input's shape for networks and codecs, without the batch.
     """
 
     name: str = attrs.field(validator=_matches(r"[a-z0-9][a-z0-9.-]*", "lower-case letters, digits, '.' and '-'"))
@@ -69,6 +73,9 @@ class Component:
     needs: frozenset[str] = attrs.field(default=(), converter=_string_set)
     gives: frozenset[str] = attrs.field(default=(), converter=_string_set)
     extras: tuple[str, ...] = attrs.field(default=(), converter=_string_tuple)
+    example: Mapping[str, Any] = attrs.field(factory=dict, hash=False)
+    beside: Mapping[str, Any] = attrs.field(factory=dict, hash=False)
+    shape: tuple[int, ...] = attrs.field(default=(), converter=tuple)
 
 
 @attrs.frozen(kw_only=True)

@@ -8,7 +8,6 @@ from pathlib import Path
 import attrs
 import pytest
 import torch
-
 from suffuse import parts as core
 from suffuse.contracts.guidance import Guidance
 from suffuse.contracts.model import Denoiser, Preconditioned
@@ -16,7 +15,7 @@ from suffuse.contracts.network import Backbone, Codec
 from suffuse.contracts.objective import Times, Weighting
 from suffuse.contracts.part import Part
 from suffuse.contracts.process import Gaussian, Process
-from suffuse.contracts.sampler import Grid, Sampler, Terminal
+from suffuse.contracts.sampler import Grid, Terminal
 from suffuse.contracts.space import Euclidean, Space
 from suffuse.errors import AmbiguousName, MissingPlugin, SpecError, SuffuseError, UnknownComponent
 from suffuse.spec import describe, dump_json, dump_toml, structure, unstructure
@@ -110,7 +109,7 @@ def test_short_forms(parts, registry):
     # "uniform" is a grid here and a time distribution there: the setting's type chooses.
     assert structure("uniform", Grid, registry=registry) == core.Uniform()
     assert structure("uniform", Times, registry=registry) == parts.UniformToo()
-    with pytest.raises(AmbiguousName, match="several|ambiguous"):
+    with pytest.raises(AmbiguousName, match="ambiguous"):
         structure("uniform", Grid | Times, registry=registry)
     with pytest.raises(AmbiguousName):
         structure("uniform", Part, registry=registry)
@@ -313,22 +312,3 @@ def test_describe(registry):
     assert {s.name: s.default for s in describe("toy/own", "denoiser", registry=registry)} == {"trained": "toy/vp"}
     with pytest.raises(UnknownComponent):
         describe("toy/absent", registry=registry)
-
-
-def test_every_installed_part_with_defaults_comes_back():
-    from suffuse.registry import registry
-
-    tried = 0
-    for entry in registry().find():
-        cls = registry().resolve(entry.ref, entry.kind)
-        if entry.kind in ("claim", "weights") or any(s.default is None for s in describe(entry.ref, entry.kind)):
-            continue
-        part = structure(entry.ref, cls)
-        spec = unstructure(part)
-        again = structure(spec, cls)
-        assert unstructure(again) == spec
-        assert isinstance(part, torch.nn.Module) or again == part, entry.ref
-        tried += 1
-    assert tried >= 9
-    assert isinstance(structure("suffuse/uniform", Grid), Grid)
-    assert not isinstance(core.Uniform(), Sampler)

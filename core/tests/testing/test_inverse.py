@@ -132,6 +132,8 @@ def test_no_noise_fixes_what_is_measured():
     again = LinearInverse(prior, torch.cat([a, a.sum(0, keepdim=True)]), 0.0)
     longer = torch.cat([y, y.sum(1, keepdim=True)], 1)
     torch.testing.assert_close(again.posterior(longer).moments()[0], mean, rtol=1e-9, atol=1e-9)
+    volume = math.log(3) / 2  # of the map from y to (y, y_1 + y_2)
+    torch.testing.assert_close(again.log_evidence(longer), exact.log_evidence(y) - volume, rtol=1e-9, atol=1e-9)
     with pytest.raises(ValueError, match="off the range"):
         again.posterior(longer + torch.tensor([0.0, 0.0, 0.1]))
 

@@ -245,6 +245,8 @@ def test_each_draw_depends_on_its_own_noise_alone():
     torch.testing.assert_close(mixture.transform(u[2:5], z[2:5]), mixture.transform(u, z)[2:5], rtol=0, atol=1e-14)
     assert mixture.transform(u.float(), z.float()).dtype == torch.float32
     assert torch.isfinite(mixture.transform(torch.tensor([0.0, 1.0]), randn(2, 3))).all()
+    edge = GaussianMixture([0.0, 1.0, 0.0], [[-9.0], [1.0], [9.0]], 0.0)  # no weight is never drawn
+    assert edge.transform(torch.tensor([0.0, 0.5, 1 - 1e-16]), torch.zeros(3, 1)).flatten().tolist() == [1, 1, 1]
 
 
 def test_classes_by_bayes_rule():

@@ -9,9 +9,9 @@ import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
-from suffuse.errors import SuffuseError
+from suffuse.errors import InvalidInput, SuffuseError
 
 if TYPE_CHECKING:
     from suffuse.registry import Registry
@@ -19,8 +19,20 @@ if TYPE_CHECKING:
 # Command -> (module, what it does).
 COMMANDS = {
     "list": ("suffuse.cli.list", "list the installed plugins and their parts"),
+    "show": ("suffuse.cli.show", "show a part, a plugin, or a saved pipeline"),
+    "sample": ("suffuse.cli.sample", "draw samples, with parts swapped by name, and score them"),
+    "run": ("suffuse.cli.run", "run a task on a pipeline, or a file of commands into one report"),
+    "train": ("suffuse.cli.train", "train what an experiment file says, or go on with it"),
     "doctor": ("suffuse.cli.doctor", "examine the installation, every plugin and every part"),
 }
+
+
+class Arguments(argparse.ArgumentParser):
+    """A command's arguments; what is wrong with them is an error of one line like any other."""
+
+    def error(self, message: str) -> NoReturn:
+        """Raise ``InvalidInput``."""
+        raise InvalidInput(f"{message} (see {self.prog} --help)")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -46,13 +58,17 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _run(argv: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(prog="suffuse", description="Diffusion models, put together from plugins.")
     parser.add_argument("--version", action="store_true", help="print the version")
-    commands = parser.add_subparsers(dest="command", metavar="command")
+    commands = parser.add_subparsers(dest="command", metavar="command", parser_class=Arguments)
     chosen = next((word for word in argv if not word.startswith("-")), None)
     for name, (module, summary) in COMMANDS.items():
-        command = commands.add_parser(name, help=summary, description=f"{summary[0].upper()}{summary[1:]}.")
+        about = f"{summary[0].upper()}{summary[1:]}."
+        command = commands.add_parser(name, help=summary, description=about, allow_abbrev=False)
         if name == chosen:
             import_module(module).configure(command)
-    args = parser.parse_args(argv)
+    args, unknown = parser.parse_known_args(argv, argparse.Namespace(argv=argv))
+    if unknown:
+        chosen_parser = commands.choices.get(args.command, parser)
+        chosen_parser.error(f"unrecognized arguments: {' '.join(unknown)}")
     if args.version:
         from suffuse import __version__
 

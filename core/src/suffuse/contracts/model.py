@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from suffuse.contracts.condition import Condition
 from suffuse.contracts.law import Law
 from suffuse.contracts.network import Backbone
-from suffuse.contracts.part import Part, setting
+from suffuse.contracts.part import Part, module, setting
 from suffuse.contracts.prediction import Mean, Mix, Prediction
 from suffuse.contracts.process import Gaussian, Process, as_time
 from suffuse.contracts.rng import Rng
@@ -89,8 +89,7 @@ class Parameterization(Part):
         """``(c_in, c_noise)`` at time t."""
 
 
-# Without NO_OP, attrs' own __setattr__ would pass by torch's, and no weight would be registered.
-@attrs.define(eq=False, slots=False, kw_only=True, on_setattr=attrs.setters.NO_OP)
+@module
 class Preconditioned(Denoiser):
     """A backbone read through a parameterization: the only place where dtype changes.
 
@@ -106,9 +105,6 @@ class Preconditioned(Denoiser):
     backbone: Backbone = setting(doc="the bare network")
     parameterization: Parameterization = setting(doc="what its raw output means")
     trained: Gaussian = setting(doc="the process it was trained with")
-
-    def __attrs_pre_init__(self) -> None:
-        super().__init__()
 
     @property
     def gives(self) -> frozenset[str]:

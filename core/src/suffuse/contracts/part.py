@@ -9,13 +9,16 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable, Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar, dataclass_transform
 
 import attrs
 
 from suffuse.errors import SpecError
 
-__all__ = ["Part", "setting"]
+__all__ = ["Part", "module", "setting"]
+
+
+T = TypeVar("T")
 
 
 class Part:
@@ -79,3 +82,19 @@ def setting(
     limits = {"ge": ge, "gt": gt, "le": le, "lt": lt, "choices": None if choices is None else tuple(choices)}
     metadata = {"doc": doc, **{name: limit for name, limit in limits.items() if limit is not None}}
     return attrs.field(default=default, validator=validate, metadata=metadata)
+
+
+@dataclass_transform(kw_only_default=True, field_specifiers=(setting, attrs.field))
+def module(cls: type[T]) -> type[T]:
+    """Make a class with settings that is also a ``torch.nn.Module``: settings are fields, layers are attributes.
+
+    Plain ``attrs.define`` sets fields past ``Module.__setattr__``, which loses sub-modules, and does not run the
+    module's own ``__init__`` first. Build layers in ``__attrs_post_init__``.
+    """
+
+    def before(self: Any) -> None:  # noqa: ANN401
+        super(made, self).__init__()
+
+    cls.__attrs_pre_init__ = before  # type: ignore[attr-defined]
+    made: type[T] = attrs.define(eq=False, slots=False, kw_only=True, on_setattr=attrs.setters.NO_OP)(cls)
+    return made

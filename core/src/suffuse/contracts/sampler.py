@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 import attrs
 from torch import Tensor
@@ -93,6 +93,9 @@ class Sampler(Part, ABC):
     """
 
     kind = "sampler"
+
+    # The order of convergence to the probability flow, for deterministic solvers; a setting may give it.
+    order: ClassVar[int | None] = None
 
     steps: int = setting(50, "grid points; the number of steps where the trajectory ends at t = 0", ge=1)
     grid: Grid = setting(factory=lambda: _default("Uniform"), doc="where the grid points lie")

@@ -64,6 +64,7 @@ def check_spec(spec: Mapping[str, Any], registry: Registry | None = None) -> dic
     found: dict[str, Entry] = {}
     given: list[Given] = []
     errors: list[SuffuseError] = []
+    processes: list[str] = []
     for path, ref, kinds, sure in (mention for top in tops for mention in _mentions(*top)):
         entries = candidates(registry, ref, kinds)
         if sure:
@@ -78,13 +79,13 @@ def check_spec(spec: Mapping[str, Any], registry: Registry | None = None) -> dic
             needs = frozenset.intersection(*(e.component.needs for e in entries)) if sure else frozenset[str]()
             gives = frozenset[str]().union(*(e.component.gives for e in entries))
             given.append(Given(path, entries[0].ref, needs, gives))
+            processes += [path for e in entries if e.kind == "process"]
     if missing := [e for e in errors if isinstance(e, MissingPlugin)]:
         raise missing[0] if len(missing) == 1 else MissingPlugin("; ".join(map(str, missing)))
     if errors:
         raise errors[0]
     if system:
-        own = spec.get("process") is None and found["model"].kind == "denoiser"
-        if own and not any(e.kind == "process" for p, e in found.items() if p.startswith("model.")):
+        if found["model"].kind == "denoiser" and not any(p.startswith(("process", "model.")) for p in processes):
             # The model's own process stands in for the system's, and its default is not for us to know.
             gives = frozenset[str]().union(*(e.component.gives for e in registry.find("process")))
             given.append(Given("process", "the model's own", frozenset(), gives))

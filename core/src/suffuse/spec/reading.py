@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import types
 from collections.abc import Mapping
-from pathlib import PurePath
+from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
 import attrs
@@ -56,11 +56,11 @@ class _Reader:
         self.converter = cattrs.Converter(detailed_validation=False)
         for primitive in (bool, int, float, str):
             self.converter.register_structure_hook(primitive, _primitive)
+        self.converter.register_structure_hook(Path, lambda v, _: Path(_primitive(v, str)))
         # Later rules come first.
         rule = self.converter.register_structure_hook_func
-        rule(lambda t: isinstance(t, type), lambda v, t: self.part(v, (t,)))
+        rule(lambda t: isinstance(t, type) and t is not Any, lambda v, t: self.part(v, (t,)))
         rule(lambda t: attrs.has(t) and not _is_part(t), self.record)
-        rule(lambda t: isinstance(t, type) and issubclass(t, PurePath), lambda v, t: t(_primitive(v, str)))
         rule(lambda t: _origin(t) in SEQUENCES, self.sequence)
         rule(lambda t: _origin(t) in MAPPINGS, self.mapping)
         rule(lambda t: _origin(t) is Literal, _literal)

@@ -43,7 +43,7 @@ def _plain(value: Any, registry: Registry) -> Any:  # noqa: ANN401
         return list(_items(dict(enumerate(ordered)), registry).values())
     if isinstance(value, PurePath):
         return value.as_posix()
-    if value in (math.inf, -math.inf):
+    if isinstance(value, float) and math.isinf(value):
         return str(float(value))  # JSON has no infinities; float settings take these strings
     for primitive in (bool, int, float, str):
         if isinstance(value, primitive) and value == value:  # NaN is no setting

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-import attrs
 import torch
 from torch import Tensor
 
 from suffuse.contracts.condition import Condition
 from suffuse.contracts.model import Denoiser
 from suffuse.contracts.network import check_labels
+from suffuse.contracts.part import module
 from suffuse.contracts.prediction import Mean
 from suffuse.contracts.process import Gaussian, Process, as_time
 from suffuse.contracts.rng import Rng
@@ -23,7 +23,7 @@ from suffuse.testing.mixture import GaussianMixture
 __all__ = ["ExactDenoiser", "mixture_system"]
 
 
-@attrs.define(eq=False, slots=False, kw_only=True)
+@module
 class ExactDenoiser(Denoiser):
     """The exact conditional mean of a Gaussian mixture under any Gaussian process, at every noise level.
 
@@ -35,9 +35,6 @@ class ExactDenoiser(Denoiser):
     needs: ClassVar[frozenset[str]] = frozenset({"gaussian"})
 
     mixture: GaussianMixture
-
-    def __attrs_pre_init__(self) -> None:
-        super().__init__()
 
     @property
     def gives(self) -> frozenset[str]:
@@ -67,7 +64,7 @@ class ExactDenoiser(Denoiser):
             raise InvalidInput(f"expected states of shape (batch, {self.mixture.dim}), got {tuple(x.shape)}")
         v = self._v(self.mixture, x, alpha, sigma)
         if "label" in cond:
-            for label in cond["label"][cond.present("label")].unique().tolist():
+            for label in sorted(set(cond["label"][cond.present("label")].tolist())):
                 at = cond.present("label") & (cond["label"] == label)
                 pick = [w if w.ndim == 0 else w[at] for w in (alpha, sigma)]
                 v[at] = self._v(self.mixture.conditioned(label), x[at], pick[0], pick[1])

@@ -100,8 +100,8 @@ def _inverse(log_weights: Tensor, uniforms: Tensor) -> Tensor:
     """Indices with these weights `(..., K)`, by inversion of uniforms `(..., n)`."""
     cumulative = log_weights.exp().cumsum(-1)
     cumulative = (cumulative / cumulative[..., -1:]).contiguous()
-    index = torch.searchsorted(cumulative, uniforms.contiguous(), right=True)
-    return index.clamp(max=cumulative.shape[-1] - 1)  # a uniform rounded to 1
+    below_one = uniforms.to(cumulative.dtype).clamp(max=1 - torch.finfo(cumulative.dtype).eps)  # it may be rounded up
+    return torch.searchsorted(cumulative, below_one.contiguous(), right=True)
 
 
 class _Eigen(NamedTuple):

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from attrs import frozen
 from numpy.typing import NDArray
-from scipy import stats  # type: ignore[import-untyped]
+from scipy import stats
 from torch import Tensor
 
 __all__ = [

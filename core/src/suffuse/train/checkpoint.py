@@ -60,13 +60,14 @@ def read(checkpoint: Path) -> tuple[int, Any]:
         plain = json.loads((checkpoint / _PLAIN).read_text(encoding="utf-8"))
         tensors = load_file(str(checkpoint / _TENSORS))
         return plain["step"], unflatten(plain["state"], tensors)
-    except (OSError, ValueError, KeyError, SafetensorError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, SafetensorError) as error:
         raise WeightsError(f"{checkpoint} is damaged ({error}): remove it to resume from the one before") from error
 
 
 def flatten(tree: Any, into: dict[str, Tensor], path: str = "") -> Any:  # noqa: ANN401
     """Move tensors to ``into`` by path, leaving ``{"tensor": path}``; mappings become lists of pairs."""
     if isinstance(tree, Tensor):
+        path = f"{len(into)}:{path}"  # paths alone may coincide: a name may hold a slash
         into[path] = tree
         return {"tensor": path}
     if isinstance(tree, Mapping):

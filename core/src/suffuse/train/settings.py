@@ -8,10 +8,11 @@ from typing import Any, Literal
 
 import attrs
 
+from suffuse.capabilities import Given, check
 from suffuse.contracts.objective import Objective
 from suffuse.contracts.part import setting
 from suffuse.contracts.task import Dataset
-from suffuse.system import System
+from suffuse.system import System, parts_of
 
 __all__ = ["Experiment", "Settings"]
 
@@ -37,7 +38,10 @@ class Settings:
 
 @attrs.frozen(eq=False, kw_only=True)
 class Experiment:
-    """An experiment file: what is trained, on what, how, and what the card says of the result."""
+    """An experiment file: what is trained, on what, how, and what the card says of the result.
+
+    Raises ``IncompatibleComponents`` where the system lacks what the objective or one of its parts needs.
+    """
 
     system: System
     objective: Objective
@@ -45,6 +49,10 @@ class Experiment:
     train: Settings
     seed: int = setting(0, "of the initial weights, the batches and all noise", ge=0)
     card: Mapping[str, Any] = attrs.field(factory=dict)
+
+    def __attrs_post_init__(self) -> None:
+        parts = [*parts_of(self.system), ("objective", self.objective), *parts_of(self.objective, "objective")]
+        check([Given(path, type(part).__name__, part.needs, part.gives) for path, part in parts])
 
 
 def default_folder(file: Path) -> Path:

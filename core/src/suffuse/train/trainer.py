@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import signal
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, cast
 
@@ -19,12 +21,15 @@ from torch.optim import Optimizer
 from torch.optim.swa_utils import AveragedModel
 
 from suffuse.contracts.objective import Batch, Player, Progress
+from suffuse.contracts.part import Part
 from suffuse.contracts.rng import Rng
 from suffuse.contracts.state import State, tree_map
 from suffuse.errors import InvalidInput, SuffuseError
 from suffuse.pipeline import Pipeline
+from suffuse.registry import Registry
+from suffuse.spec import unstructure
 from suffuse.train import checkpoint
-from suffuse.train.settings import Experiment, Settings
+from suffuse.train.settings import Experiment
 
 __all__ = ["Diverged", "Interrupted", "Trainer"]
 
@@ -44,29 +49,36 @@ class Trainer:
     processes, so the result depends on the number of devices only through rounding.
     """
 
-    def __init__(self, experiment: Experiment, folder: str | Path) -> None:
-        self.experiment, self.folder = experiment, Path(folder)
+    def __init__(self, experiment: Experiment, folder: str | Path, *, registry: Registry | None = None) -> None:
+        """Prepare a run; nothing is written yet.
+
+        Raises ``InvalidInput`` for a batch that the processes cannot share or a player without parameters of its own,
+        and ``SpecError`` for a system that could not be saved in the end.
+        """
+        self.experiment, self.folder, self.registry = experiment, Path(folder), registry
         settings = experiment.train
-        self.accelerator = Accelerator(mixed_precision=settings.precision)
-        share, left = divmod(settings.batch, self.accelerator.num_processes)
+        self.system, self.objective = experiment.system, experiment.objective
+        unstructure(self.system, registry=registry)
+        self.accelerator = _accelerator(settings.precision)
+        self.share, left = divmod(settings.batch, self.accelerator.num_processes)
         if left:
             raise InvalidInput(
                 f"batch={settings.batch} does not divide over {self.accelerator.num_processes} processes"
             )
-        self.share = share
-        self.system, self.objective = experiment.system, experiment.objective
-        modules = dict(self.system.modules())
-        if isinstance(self.objective, nn.Module):
-            modules["objective"] = self.objective
-        self.modules = {name: m.to(self.accelerator.device) for name, m in modules.items()}
-        self.players = dict(self.objective.players(self.system))
-        trained = {p for player in self.players.values() for m in player.modules for p in m.parameters()}
+        self.modules = {**self.system.modules(), **dict(_modules_of(self.objective, "objective"))}
         for module in self.modules.values():
-            module.train()
-            for p in module.parameters():
-                p.requires_grad_(p in trained)
-        self.optimizers = {name: self._optimizer(player, settings) for name, player in self.players.items()}
-        self.average = AveragedModel(self._together(), multi_avg_fn=self._blend, use_buffers=False)
+            module.to(self.accelerator.device).requires_grad_(False).eval()
+        self.players = dict(self.objective.players(self.system))
+        kept = {p for m in self.modules.values() for p in m.parameters()}
+        for name, player in self.players.items():
+            trained = {p for m in player.modules for p in m.parameters()}
+            if not trained <= kept:
+                raise InvalidInput(f"{name} trains what is no field of the system or the objective: it would be lost")
+            for module in player.modules:
+                module.requires_grad_(True).train()
+        self.optimizers = {name: self._optimizer(name, player) for name, player in self.players.items()}
+        self.averaged = nn.ModuleDict({path.replace(".", "/"): m for path, m in self.system.modules().items()})
+        self.average = AveragedModel(self.averaged, multi_avg_fn=self._blend)
         self.progress: Progress = self.objective.start(self.system, self._rng("start"))
         self.step = 0
 
@@ -78,29 +90,26 @@ class Trainer:
         settings, checkpoints = self.experiment.train, self.folder / "checkpoints"
         if (last := checkpoint.latest(checkpoints)) is not None:
             self._restore(last)
-        self.folder.mkdir(parents=True, exist_ok=True)
-        sums: dict[str, Tensor] = {}
-        began, count = time.perf_counter(), 0
-        with _stop_requests() as stopped:
+        logs, began, first = _Means(), time.perf_counter(), self.step
+        with _stop_requests() as asked:
             while self.step < settings.steps:
-                for name, value in self._one_step().items():
-                    sums[name] = sums.get(name, 0) + value
-                count += 1
-                whole = self.step == settings.steps
-                if count == settings.log_every or whole or stopped() or self.step % settings.save_every == 0:
-                    logs = {name: float(v) / count for name, v in sums.items()}
-                    self._ensure_finite(logs)
-                    logs["samples_per_second"] = count * settings.batch / (time.perf_counter() - began)
-                    self._log(logs, on_log)
-                    sums, count, began = {}, 0, time.perf_counter()
-                if self.step % settings.save_every == 0 or whole or stopped():
+                logs.add(self._one_step())
+                whole, stop = self.step == settings.steps, self._any(asked())
+                save = whole or stop or self.step % settings.save_every == 0
+                if save or self.step % settings.log_every == 0:
+                    means = logs.take()
+                    self._ensure_finite(means)
+                    now = time.perf_counter()
+                    means["samples_per_second"] = (self.step - first) * settings.batch / (now - began)
+                    began, first = now, self.step
+                    self._log(means, on_log)
+                if save:
                     self._save(checkpoints)
-                if stopped() and not whole:
+                if stop and not whole:
                     raise Interrupted(f"stopped at step {self.step}; the same command goes on from there")
         return self._finish()
 
     def _one_step(self) -> dict[str, Tensor]:
-        settings = self.experiment.train
         logs: dict[str, Tensor] = {}
         first = self.accelerator.process_index * self.share
         for name, player in self.players.items():
@@ -115,14 +124,14 @@ class Trainer:
                 optimizer = self.optimizers[name]
                 optimizer.zero_grad(set_to_none=True)
                 self.accelerator.backward(value)
-                norm = self._gradients(player, settings)
+                norm = self._gradients(player)
                 for group in optimizer.param_groups:
                     group["lr"] = self._rate(self.step) * player.learning_rate_scale
                 optimizer.step()
                 logs |= {f"{name}/loss": value.detach(), f"{name}/gradient": norm}
                 logs |= {f"{name}/{k}": v for k, v in loss.logs.items()}
         self.step += 1
-        self.average.update_parameters(self._together())
+        self.average.update_parameters(self.averaged)
         self.progress = self.objective.after(self.progress, self.step, self.system, self._rng("after", self.step))
         return logs
 
@@ -131,8 +140,12 @@ class Trainer:
         first = self.accelerator.process_index * self.share
         return Rng.of(self.experiment.seed, self.share, device=self.accelerator.device, start=first).at(*path)
 
-    def _together(self) -> nn.ModuleDict:
-        return nn.ModuleDict({path.replace(".", "/"): m for path, m in self.system.modules().items()})
+    def _any(self, here: bool) -> bool:
+        """Whether it holds in any process, so that all stop at one step."""
+        if self.accelerator.num_processes == 1:
+            return here
+        flag = torch.tensor(float(here), device=self.accelerator.device)
+        return bool(self.accelerator.reduce(flag, "sum") > 0)
 
     def _batch(self, turn: int, player: str, rng: Rng) -> Batch:
         """Rows by (seed, position) in endless shuffled epochs, so a resumed run sees the same ones."""
@@ -145,23 +158,30 @@ class Trainer:
         index = torch.empty(self.share, dtype=torch.long)
         for epoch in sorted(set((position // rows).tolist())):
             here = position // rows == epoch
-            order = torch.randperm(rows, generator=torch.Generator().manual_seed(_mix(self.experiment.seed, epoch)))
-            index[here] = order[position[here] % rows]
-        example = data.rows(index, rng)
-        x, end = system.codec.encode(example.x), example.end
-        system.space.check(x)
-        system.model.check(example.cond)
+            index[here] = _order(self.experiment.seed, epoch, rows)[position[here] % rows]
+        example = data.rows(index, rng.to("cpu"))
 
         def send(v: State) -> State:
             return tree_map(lambda leaf: leaf.to(self.accelerator.device), v)
 
-        end = None if end is None else send(system.codec.encode(end))
-        cond = example.cond.to(self.accelerator.device)
-        return Batch(x=send(x), cond=cond, index=index.to(self.accelerator.device), end=end)
+        def encode(v: State) -> State:
+            # A codec with weights is on the device; one without is cheaper, and checked without waiting, here.
+            return system.codec.encode(send(v)) if isinstance(system.codec, nn.Module) else system.codec.encode(v)
 
-    def _gradients(self, player: Player, settings: Settings) -> Tensor:
+        x, end = encode(example.x), None if example.end is None else encode(example.end)
+        for state in (x,) if end is None else (x, end):
+            system.space.check(state)
+        system.model.check(example.cond)
+        return Batch(
+            x=send(x),
+            cond=example.cond.to(self.accelerator.device),
+            index=index.to(self.accelerator.device),
+            end=None if end is None else send(end),
+        )
+
+    def _gradients(self, player: Player) -> Tensor:
         """Average over processes, then clip. Works for any number of forward passes in a loss."""
-        parameters = [p for m in player.modules for p in m.parameters() if p.requires_grad]
+        parameters = _parameters(player)
         if self.accelerator.num_processes > 1:
             for p in parameters:
                 if p.grad is None:
@@ -170,13 +190,14 @@ class Trainer:
             flat = cast(Tensor, self.accelerator.reduce(flat, "mean"))
             for p, g in zip(parameters, torch.split(flat, [p.numel() for p in parameters]), strict=True):
                 cast(Tensor, p.grad).copy_(g.view_as(p))
-        norm = self.accelerator.clip_grad_norm_(parameters, settings.clip)
+        norm = self.accelerator.clip_grad_norm_(parameters, self.experiment.train.clip)
         return torch.as_tensor(0.0 if norm is None else norm).detach()
 
-    def _optimizer(self, player: Player, settings: Settings) -> Optimizer:
-        parameters = [p for m in player.modules for p in m.parameters() if p.requires_grad]
+    def _optimizer(self, name: str, player: Player) -> Optimizer:
+        settings = self.experiment.train
+        parameters = _parameters(player)
         if not parameters:
-            raise InvalidInput("a player has no parameters to train")
+            raise InvalidInput(f"{name} has no parameters to train")
         made = torch.optim.AdamW(
             parameters, lr=settings.learning_rate, betas=settings.betas, weight_decay=settings.weight_decay
         )
@@ -193,7 +214,9 @@ class Trainer:
         torch._foreach_lerp_(averaged, current, 1 - decay)
 
     def _ensure_finite(self, logs: Mapping[str, float]) -> None:
-        bad = [name for name, value in logs.items() if not math.isfinite(value)]
+        # In fp16 infinite gradients are the scaler's business: it skips the step and lowers the scale.
+        scaled = self.accelerator.scaler is not None
+        bad = [n for n, v in logs.items() if not math.isfinite(v) and not (scaled and n.endswith("/gradient"))]
         if bad:
             raise Diverged(
                 f"{bad[0]} is not finite by step {self.step}: lower the learning rate or look at the data; "
@@ -202,6 +225,7 @@ class Trainer:
 
     def _log(self, logs: Mapping[str, float], on_log: Callable[[int, Mapping[str, float]], None] | None) -> None:
         if self.accelerator.is_main_process:
+            self.folder.mkdir(parents=True, exist_ok=True)
             with (self.folder / "log.jsonl").open("a", encoding="utf-8") as f:
                 f.write(json.dumps({"step": self.step, **logs}) + "\n")
             if on_log is not None:
@@ -214,8 +238,13 @@ class Trainer:
             "optimizers": {name: o.state_dict() for name, o in self.optimizers.items()},
             "scaler": {} if self.accelerator.scaler is None else self.accelerator.scaler.state_dict(),
             "progress": dict(self.progress),
-            "settings": attrs.asdict(self.experiment.train),
+            "run": self._identity(),
         }
+
+    def _identity(self) -> dict[str, Any]:
+        """What must not change on the way. More steps, and how often is logged and saved, may."""
+        run = {"seed": self.experiment.seed, **attrs.asdict(self.experiment.train)}
+        return {k: v for k, v in run.items() if k not in ("steps", "log_every", "save_every", "keep")}
 
     def _save(self, folder: Path) -> None:
         if self.accelerator.is_main_process:
@@ -226,35 +255,86 @@ class Trainer:
         step, state = checkpoint.read(path)
         if step > self.experiment.train.steps:
             raise InvalidInput(f"{path} is at step {step}, past steps={self.experiment.train.steps}")
+        was, now = state["run"], json.loads(json.dumps(self._identity()))
+        if changed := [f"{k} was {was.get(k)}, is {now[k]}" for k in now if now[k] != was.get(k)]:
+            raise InvalidInput(f"{path} is of another experiment ({', '.join(changed)}): choose another folder")
         try:
             for name, module in self.modules.items():
                 module.load_state_dict(state["modules"][name])
+            for name, optimizer in self.optimizers.items():
+                optimizer.load_state_dict(state["optimizers"][name])
             self.average.load_state_dict(state["average"])
-        except (RuntimeError, KeyError) as error:
+        except (RuntimeError, ValueError, KeyError) as error:
             reason = " ".join(str(error).split())
-            raise InvalidInput(f"{path} is of another experiment: choose another folder ({reason})") from error
-        for name, optimizer in self.optimizers.items():
-            optimizer.load_state_dict(state["optimizers"][name])
+            raise InvalidInput(f"{path} is of another experiment ({reason}): choose another folder") from error
         if self.accelerator.scaler is not None:
             self.accelerator.scaler.load_state_dict(state["scaler"])
-        self.progress, self.step = state["progress"], step
+        self.progress = {k: self._placed(v, self.progress.get(k)) for k, v in state["progress"].items()}
+        self.step = step
+
+    def _placed(self, value: float | Tensor, like: float | Tensor | None) -> float | Tensor:
+        """On the device of the entry that a fresh start has in this place."""
+        if not isinstance(value, Tensor):
+            return value
+        return value.to(like.device if isinstance(like, Tensor) else self.accelerator.device)
 
     def _finish(self) -> Pipeline:
-        averaged = dict(cast(nn.ModuleDict, self.average.module).items())
-        for name, module in self.system.modules().items():
-            module.load_state_dict(averaged[name.replace(".", "/")].state_dict())
+        self.averaged.load_state_dict(cast(nn.ModuleDict, self.average.module).state_dict())
+        for module in self.modules.values():
             module.requires_grad_(False).eval()
         pipeline = Pipeline(system=self.system, card=self.experiment.card)
         if self.accelerator.is_main_process:
-            pipeline.save(self.folder / "pipeline")
+            pipeline.save(self.folder / "pipeline", registry=self.registry)
         self.accelerator.wait_for_everyone()
         return pipeline
 
 
+class _Means:
+    """Running means by name; a player that rests at some steps counts only where it played."""
+
+    def __init__(self) -> None:
+        self._sums: dict[str, tuple[Tensor, int]] = {}
+
+    def add(self, logs: Mapping[str, Tensor]) -> None:
+        for name, value in logs.items():
+            total, n = self._sums.get(name, (torch.zeros_like(value), 0))
+            self._sums[name] = total + value, n + 1
+
+    def take(self) -> dict[str, float]:
+        means = {name: float(total) / n for name, (total, n) in self._sums.items()}
+        self._sums.clear()
+        return means
+
+
+def _accelerator(precision: str) -> Accelerator:
+    try:
+        return Accelerator(mixed_precision=precision)
+    except ValueError as error:  # no such precision here, or another one chosen earlier in this process
+        raise InvalidInput(f"precision={precision!r}: {' '.join(str(error).split())}") from error
+
+
+def _modules_of(whole: object, path: str) -> Iterator[tuple[str, nn.Module]]:
+    """The outermost modules of a part, by path, whether parts themselves or not."""
+    if isinstance(whole, nn.Module):
+        yield path, whole
+    elif isinstance(whole, Part):
+        for a in attrs.fields(cast(type[attrs.AttrsInstance], type(whole))):
+            value = getattr(whole, a.name)
+            for i, item in enumerate(value if isinstance(value, tuple | list) else [value]):
+                yield from _modules_of(item, f"{path}.{a.name}.{i}" if item is not value else f"{path}.{a.name}")
+
+
+def _parameters(player: Player) -> list[nn.Parameter]:
+    return list(dict.fromkeys(p for m in player.modules for p in m.parameters() if p.requires_grad))
+
+
+@lru_cache(maxsize=2)
+def _order(seed: int, epoch: int, rows: int) -> Tensor:
+    return torch.randperm(rows, generator=torch.Generator().manual_seed(_mix(seed, epoch)))
+
+
 def _mix(*parts: int | str) -> int:
     """63 bits that name a place in a run."""
-    import hashlib
-
     return int.from_bytes(hashlib.blake2b(repr(parts).encode(), digest_size=8).digest()) >> 1
 
 

@@ -1,0 +1,227 @@
+"""Rules for processes, parameterizations and grids."""
+
+from __future__ import annotations
+
+from typing import cast
+
+import torch
+from torch import Tensor
+
+from suffuse.contracts.model import Parameterization
+from suffuse.contracts.prediction import Mean
+from suffuse.contracts.process import Gaussian, Process
+from suffuse.contracts.rng import Rng
+from suffuse.contracts.sampler import Grid
+from suffuse.contracts.state import State, combine, leaves
+from suffuse.errors import SuffuseError, Unsupported
+from suffuse.testing.conformance import Check, Exempt, Subject, demand
+from suffuse.testing.stand_ins import Circle, Explosion
+from suffuse.testing.statistics import covariance_within, mean_within
+
+# Away from the grid points of a 1000-step chain, where an interpolated schedule may have kinks.
+INNER = torch.linspace(0.02, 0.97, 24, dtype=torch.float64) + 0.00037
+ROWS = 20_000
+
+
+def _gaussian(subject: Subject) -> Gaussian:
+    if not isinstance(subject.part, Gaussian):
+        raise Exempt("not a Gaussian process")
+    return subject.part
+
+
+def _vectors(subject: Subject) -> Process:
+    process = subject.part
+    assert isinstance(process, Process)
+    space = getattr(process, "space", None)
+    if space is not None or not isinstance(process, Gaussian):
+        raise Exempt("its states are not plain vectors")
+    return process
+
+
+def _tensor(x: State) -> Tensor:
+    return next(v for _, v in leaves(x))
+
+
+def endpoints(subject: Subject) -> None:
+    """Finite at both ends; data at t = 0; the posterior at s = 0 and the prior at t = 1 are finite."""
+    process = _gaussian(subject)
+    ends = torch.tensor([0.0, 1.0], dtype=torch.float64)
+    alpha, sigma = process.scalars(ends)
+    demand(bool(alpha.isfinite().all() and sigma.isfinite().all()), f"alpha {alpha.tolist()}, sigma {sigma.tolist()}")
+    near = abs(float(alpha[0]) - 1) <= 0.01 and float(sigma[0]) <= 0.05
+    demand(near, f"t = 0 must be data, got alpha {float(alpha[0])}, sigma {float(sigma[0])}")
+    x0, rng = torch.ones(2, 3, dtype=torch.float64), Rng.of(0, 2)
+    noisy = process.corrupt(x0, ends, rng=rng)
+    demand(bool(_tensor(noisy.x_t).isfinite().all()), "corrupt is not finite at an end of time")
+    law = process.posterior(noisy.x_t, x0, torch.tensor(1.0).double(), torch.tensor(0.0).double())
+    demand(bool(_tensor(law.sample(rng)).isfinite().all()), "the posterior from t = 1 to s = 0 is not finite")
+    prior = process.prior(x0)
+    demand(prior is not None and bool(_tensor(prior.sample(rng)).isfinite().all()), "the prior is not finite")
+
+
+def derivative(subject: Subject) -> None:
+    """``derivative`` agrees with central differences of ``kernel`` (error h^2 and rounding / h, both below 1e-6)."""
+    process, h = _gaussian(subject), 1e-6
+    given = process.derivative(INNER)
+    pairs = [(process.scalars(INNER + h)[i] - process.scalars(INNER - h)[i]) / (2 * h) for i in (0, 1)]
+    for name, exact, numeric in zip(("alpha", "sigma"), (given.alpha, given.sigma), pairs, strict=True):
+        error = (cast(Tensor, exact) - numeric).abs() / (1 + numeric.abs())
+        worst = int(error.argmax())
+        demand(
+            float(error.max()) < 1e-4,
+            f"d {name}/dt at t = {float(INNER[worst]):.4f} is {float(cast(Tensor, exact)[worst]):.6g}, "
+            f"central differences give {float(numeric[worst]):.6g}",
+        )
+
+
+def inverse(subject: Subject) -> None:
+    """``time(log_snr(t)) == t``, and log-SNR falls strictly."""
+    process = _gaussian(subject)
+    snr = process.log_snr(INNER)
+    demand(bool((snr.diff() < 0).all()), "log-SNR must decrease strictly with t")
+    error = (process.time(snr) - INNER).abs().max()
+    demand(float(error) < 1e-6, f"time(log_snr(t)) is off by {float(error):.2e}")
+
+
+def marginals(subject: Subject) -> None:
+    """Moments of corrupt, posterior and renoise against the kernel, within 5 standard errors over 20,000 rows."""
+    process = _gaussian(subject)
+    x0 = torch.tensor([[0.7, -0.3]], dtype=torch.float64).expand(ROWS, 2)
+    for t in (0.15, 0.5, 0.95):
+        time, earlier = torch.tensor(t).double(), torch.tensor(0.6 * t).double()
+        rng = Rng.of(1, ROWS).at(str(t))
+        x_t = process.corrupt(x0, time, rng=rng).x_t
+        _moments(_tensor(x_t), x0, process.scalars(time), f"corrupt at t = {t}")
+        x_s = process.posterior(x_t, x0, time, earlier).sample(rng.at("posterior"))
+        _moments(_tensor(x_s), x0, process.scalars(earlier), f"posterior from t = {t} to {0.6 * t}")
+        again = process.renoise(x_s, earlier, time, rng=rng.at("renoise"))
+        _moments(_tensor(again), x0, process.scalars(time), f"renoise from {0.6 * t} to t = {t}")
+
+
+def _moments(x: Tensor, x0: Tensor, kernel: tuple[Tensor, Tensor], what: str) -> None:
+    alpha, sigma = kernel
+    mean = mean_within(x, alpha * x0[0])
+    demand(mean, f"{what}: {mean}")
+    covariance = covariance_within(x, sigma**2 * torch.eye(x.shape[1], dtype=x.dtype))
+    demand(covariance, f"{what}: {covariance}")
+
+
+def broadcast(subject: Subject) -> None:
+    """With B == D each row gets its own time, not each column."""
+    process = _vectors(subject)
+    x0 = torch.linspace(-1, 1, 16, dtype=torch.float64).view(4, 4)
+    t, rng = torch.tensor([0.1, 0.4, 0.6, 0.9], dtype=torch.float64), Rng.of(2, 4)
+    whole = _tensor(process.corrupt(x0, t, rng=rng).x_t)
+    for i in range(4):
+        row = _tensor(process.corrupt(x0[i : i + 1], t[i : i + 1], rng=rng.index(slice(i, i + 1))).x_t)
+        demand(bool(torch.allclose(whole[i : i + 1], row, rtol=1e-12, atol=1e-12)), f"row {i} of a 4 x 4 batch differs")
+
+
+def batch_invariance(subject: Subject) -> None:
+    """A row's corruption does not depend on its neighbours."""
+    process = _vectors(subject)
+    x0, rng = torch.linspace(-1, 1, 21, dtype=torch.float64).view(7, 3), Rng.of(3, 7)
+    t = torch.tensor(0.4).double()
+    whole = _tensor(process.corrupt(x0, t, rng=rng).x_t)
+    part = _tensor(process.corrupt(x0[2:4], t, rng=rng.index(slice(2, 4))).x_t)
+    demand(bool(torch.equal(whole[2:4], part)), "rows 2 and 3 of 7 differ from the same rows alone")
+
+
+def dtypes(subject: Subject) -> None:
+    """Any floating dtype comes in; at least float32 goes out, with float64's values to its own rounding."""
+    process, t = _vectors(subject), torch.tensor(0.4).double()
+    for dtype in (torch.float16, torch.bfloat16, torch.float32, torch.float64):
+        x0 = torch.linspace(-1, 1, 6).view(2, 3).to(dtype)
+        got = _tensor(process.corrupt(x0, t, rng=Rng.of(4, 2)).x_t)
+        demand(got.dtype in (torch.float32, torch.float64), f"{dtype} in gave {got.dtype} out")
+        exact = _tensor(process.corrupt(x0.double(), t, rng=Rng.of(4, 2)).x_t)
+        tolerance = 8 * torch.finfo(got.dtype).eps * float(exact.abs().max() + 1)
+        error = float((got.double() - exact).abs().max())
+        demand(error <= tolerance, f"{dtype} in is off by {error:.2e}, rounding allows {tolerance:.2e}")
+
+
+def purity(subject: Subject) -> None:
+    """The input is not changed, and a non-contiguous one gives the same result."""
+    process, t = _vectors(subject), torch.tensor(0.4).double()
+    x0 = torch.linspace(-1, 1, 6, dtype=torch.float64).view(2, 3)
+    before = x0.clone()
+    straight = _tensor(process.corrupt(x0, t, rng=Rng.of(5, 2)).x_t)
+    demand(torch.equal(x0, before), "corrupt changed its input")
+    crooked = _tensor(process.corrupt(x0.T.contiguous().T, t, rng=Rng.of(5, 2)).x_t)
+    demand(torch.equal(crooked, straight), "a non-contiguous input gives another result")
+
+
+def reading(subject: Subject) -> None:
+    """An output that is exactly ``a x_0 + b eps`` is read back as x_0 and eps, at every inner time."""
+    part = subject.part
+    assert isinstance(part, Parameterization)
+    g = torch.Generator().manual_seed(0)
+    x0, eps = torch.randn(2, len(INNER), 5, generator=g, dtype=torch.float64)
+    for process in _processes(subject):
+        alpha, sigma = process.scalars(INNER)
+        x_t = combine(alpha, x0, sigma, eps)
+        mix = part.mix(process, INNER)
+        value = combine(mix[0], x0, mix[1], eps)
+        scaling = part.scaling(process, INNER)
+        demand(bool(scaling.c_noise.isfinite().all()), "c_noise is not finite inside (0, 1)")
+        prediction = Mean(value=value, x_t=x_t, t=INNER, process=process, mix=mix)
+        for what, got, expected in (("x0", prediction.x0, x0), ("eps", prediction.eps, eps)):
+            # Reading x0 off a state multiplies the rounding by up to sigma/alpha, reading eps by alpha/sigma.
+            scale = 1 + (sigma / alpha if what == "x0" else alpha / sigma)[:, None]
+            error = ((_tensor(got) - expected).abs() / scale).max()
+            demand(float(error) < 1e-10, f"{what} is read back with an error of {float(error):.1e}")
+
+
+def reading_ends(subject: Subject) -> None:
+    """At t = 0 and t = 1 every reading is finite or refused."""
+    part = subject.part
+    assert isinstance(part, Parameterization)
+    x = torch.ones(2, 3, dtype=torch.float64)
+    for process in _processes(subject):
+        for t in (torch.tensor(0.0).double(), torch.tensor(1.0).double()):
+            for name in ("x0", "eps", "v", "score", "velocity"):
+                try:
+                    mix = part.mix(process, t)
+                    got = getattr(Mean(value=x, x_t=x, t=t, process=process, mix=mix), name)
+                except Unsupported:
+                    continue
+                demand(bool(_tensor(got).isfinite().all()), f"{name} at t = {float(t):g} is not finite")
+
+
+def _processes(subject: Subject) -> list[Gaussian]:
+    beside = subject.beside("process")
+    return [cast(Gaussian, beside)] if beside is not None else [Circle(), Explosion()]
+
+
+def grid(subject: Subject) -> None:
+    """``steps`` strictly decreasing float64 times in (0, 1], for one step and for many."""
+    part = subject.part
+    assert isinstance(part, Grid)
+    for process in _processes(subject):
+        for steps in (1, 2, 7, 50, 200):
+            try:
+                times = part.times(process, steps)
+            except SuffuseError as refusal:
+                # A chain has so many points and no more; a schedule without an end has no log-SNR there.
+                demand("steps" in str(refusal) or "log-SNR" in str(refusal), f"refused without a cure: {refusal}")
+                continue
+            demand(
+                times.dtype == torch.float64 and times.shape == (steps,),
+                f"steps={steps} gave {times.dtype} {times.shape}",
+            )
+            inside = bool(((times > 0) & (times <= 1)).all()) and bool((times.diff() < 0).all())
+            demand(inside, f"steps={steps} gave {times.tolist()[:5]}...")
+
+
+CHECKS: dict[str, Check] = {
+    "endpoints": endpoints,
+    "derivative": derivative,
+    "inverse": inverse,
+    "marginals": marginals,
+    "broadcast": broadcast,
+    "batch-invariance": batch_invariance,
+    "dtypes": dtypes,
+    "purity": purity,
+}
+READING: dict[str, Check] = {"reading": reading, "endpoints": reading_ends}
+GRID: dict[str, Check] = {"grid": grid}

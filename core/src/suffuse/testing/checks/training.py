@@ -1,0 +1,164 @@
+"""Rules for objectives, their sub-parts, data sets, shipped weights and claims."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+
+from suffuse.contracts.condition import Condition
+from suffuse.contracts.network import Codec
+from suffuse.contracts.objective import Batch, Objective, Times, Weighting
+from suffuse.contracts.process import Gaussian
+from suffuse.contracts.rng import Rng
+from suffuse.contracts.task import Claim, Dataset
+from suffuse.errors import InvalidInput
+from suffuse.parts import Identity
+from suffuse.pipeline import Pipeline
+from suffuse.system import System
+from suffuse.testing.conformance import Check, Exempt, Subject, demand
+from suffuse.testing.stand_ins import Circle, Explosion, trainable_system
+
+
+def _setting(subject: Subject) -> tuple[Objective, System]:
+    part = subject.part
+    assert isinstance(part, Objective)
+    if not part.uses_data:
+        raise Exempt("draws its own batches")
+    process = cast(Gaussian, subject.beside("process") or Circle())
+    codec = subject.beside("codec")
+    return part, trainable_system(process, codec=cast(Codec, codec) if codec is not None else Identity())
+
+
+def _batch(n: int = 6) -> Batch:
+    g = torch.Generator().manual_seed(0)
+    x = torch.randn(n, 2, generator=g).clamp(-1, 1)
+    return Batch(x=x, cond=Condition(label=torch.arange(n) % 3), index=torch.arange(n))
+
+
+def loss(subject: Subject) -> None:
+    """One finite loss a sample for every player, differentiable in that player's parameters."""
+    part, system = _setting(subject)
+    rng = Rng.of(0, 6)
+    state = part.start(system, rng)
+    for name, player in part.players(system).items():
+        got = part.loss(name, _batch(), system, state, rng)
+        demand(got.per_sample.shape == (6,), f"{name}: expected one loss a sample (6,), got {got.per_sample.shape}")
+        demand(bool(got.per_sample.isfinite().all()), f"{name}: the loss is not finite")
+        parameters = [p for m in player.modules for p in m.parameters() if p.requires_grad]
+        slopes = torch.autograd.grad(got.per_sample.sum(), parameters, allow_unused=True)
+        demand(any(g is not None and bool((g != 0).any()) for g in slopes), f"{name}: no gradient in its parameters")
+        demand(not any(v.requires_grad for v in got.logs.values()), f"{name}: logs must be detached")
+
+
+def loss_rows(subject: Subject) -> None:
+    """A sample's loss does not depend on its neighbours, also where B == D; the same rng gives the same loss."""
+    part, system = _setting(subject)
+    for n in (6, 2):
+        whole, rng = _batch(n), Rng.of(0, n)
+        state = part.start(system, rng)
+        name = next(iter(part.players(system)))
+        every = part.loss(name, whole, system, state, rng).per_sample
+        demand(torch.equal(part.loss(name, whole, system, state, rng).per_sample, every), "two runs differ")
+        for i in range(n):
+            at = torch.tensor([i])
+            one = part.loss(name, whole.select(at), system, state, rng.index(at)).per_sample
+            demand(bool(torch.allclose(one, every[i : i + 1], rtol=1e-4, atol=1e-6)), f"row {i} of {n} differs alone")
+
+
+def loss_purity(subject: Subject) -> None:
+    """Neither the batch nor torch's global generator nor the weights change."""
+    part, system = _setting(subject)
+    batch, rng = _batch(), Rng.of(0, 6)
+    before, generator = cast(Tensor, batch.x).clone(), torch.get_rng_state()
+    weights = [p.detach().clone() for p in system.model.parameters()]
+    name = next(iter(part.players(system)))
+    part.loss(name, batch, system, part.start(system, rng), rng)
+    demand(torch.equal(cast(Tensor, batch.x), before), "the batch was changed in place")
+    demand(torch.equal(torch.get_rng_state(), generator), "torch's global generator was used")
+    same = all(torch.equal(p, was) for p, was in zip(system.model.parameters(), weights, strict=True))
+    demand(same, "weights were changed by computing a loss")
+
+
+def times(subject: Subject) -> None:
+    """Float64 times in (0, 1] with finite non-negative weights, each row by itself, other seeds other times."""
+    part = subject.part
+    assert isinstance(part, Times)
+    beside = subject.beside("process")
+    for process in [cast(Gaussian, beside)] if beside is not None else [Circle(), Explosion()]:
+        t, weight = part.draw(process, 500, Rng.of(0, 500))
+        demand(t.dtype == torch.float64 and t.shape == weight.shape == (500,), f"{t.dtype} {tuple(t.shape)}")
+        demand(bool(((t > 0) & (t <= 1)).all()), f"times from {float(t.min())} to {float(t.max())}")
+        demand(bool((weight.isfinite() & (weight >= 0)).all()), "weights are negative or not finite")
+        few, _ = part.draw(process, 3, Rng.of(0, 500).index(slice(4, 7)))
+        demand(torch.equal(few, t[4:7]), "a row's time depends on its neighbours")
+        demand(len(set(t.tolist())) > 10, "the times hardly differ")
+
+
+def weighting(subject: Subject) -> None:
+    """Finite, non-negative, of the shape of t, inside (0, 1), for eps, x0 and v outputs."""
+    part = subject.part
+    assert isinstance(part, Weighting)
+    t = torch.linspace(0.01, 0.99, 33, dtype=torch.float64)
+    beside = subject.beside("process")
+    for process in [cast(Gaussian, beside)] if beside is not None else [Circle(), Explosion()]:
+        alpha, sigma = process.scalars(t)
+        # The same error has one weight whatever the output means: the outputs' errors are in the ratio of det/sigma.
+        relative = []
+        for a, b in ((0.0, 1.0), (1.0, 0.0), (-sigma, alpha)):
+            w = part.weight(process, t, (a, b))
+            demand(w.shape == t.shape and bool((w.isfinite() & (w >= 0)).all()), "not finite and non-negative")
+            relative.append(w * ((alpha * b - sigma * a) / sigma) ** 2)
+        demand(bool(relative[0].isfinite().all()), "not finite in x0")
+
+
+def dataset(subject: Subject) -> None:
+    """Rows by index: the same each time, whatever the order; an index out of range is refused."""
+    part = subject.part
+    assert isinstance(part, Dataset)
+    n = len(part)
+    demand(n > 0, "no rows")
+    index = torch.tensor([0, n - 1, n // 2])
+    first = part.rows(index, Rng.of(0, 3))
+    again = part.rows(index.flip(0), Rng.of(0, 3).index(torch.tensor([2, 1, 0])))
+    demand(torch.equal(cast(Tensor, first.x), cast(Tensor, again.x).flip(0)), "rows depend on their order")
+    demand(first.cond.size in (None, 3), "the condition has another batch size")
+    try:
+        part.rows(torch.tensor([n]), Rng.of(0, 1))
+    except InvalidInput as error:
+        demand(str(n) in str(error), f"an index out of range is answered by {str(error)!r}")
+    else:
+        demand(False, f"row {n} of {n} is accepted")
+
+
+def weights_load(subject: Subject) -> None:
+    """The shipped pipeline loads, is frozen, and its samples are finite and repeatable."""
+    if subject.ref is None or subject.known is None:
+        raise Exempt("registered by no plugin")
+    pipeline = Pipeline.load(subject.known.resolve(subject.ref, "weights"), registry=subject.known)
+    frozen = all(not p.requires_grad for m in pipeline.system.modules().values() for p in m.parameters())
+    demand(frozen, "loaded weights must be frozen")
+    settings: dict[str, Any] = {"n": 2}
+    if "conditional" in pipeline.system.model.gives:
+        settings = {"cond": {"label": torch.tensor([0, 1])}}
+    first = pipeline.system.sample(seed=0, **settings)
+    demand(bool(cast(Tensor, first).isfinite().all()), "samples are not finite")
+    demand(torch.equal(cast(Tensor, pipeline.system.sample(seed=0, **settings)), cast(Tensor, first)), "not repeatable")
+
+
+def claim_stated(subject: Subject) -> None:
+    """It says what it asserts, in which tier, and how many seeds judge it. (``suffuse verify`` runs it.)"""
+    cls: Any = subject.known.resolve(subject.ref, "claim") if subject.known and subject.ref else type(subject.part)
+    demand(issubclass(cls, Claim) and len(getattr(cls, "statement", "").split()) >= 4, "no statement")
+    demand(cls.tier in ("exact", "claim", "parity"), f"unknown tier {cls.tier!r}")
+    demand(cls.tier != "claim" or cls.seeds >= 5, "a claim is judged over at least five seeds")
+    demand(not issubclass(cls, nn.Module), "a claim keeps no weights")
+
+
+CHECKS: dict[str, Check] = {"loss": loss, "rows": loss_rows, "purity": loss_purity}
+TIMES: dict[str, Check] = {"times": times}
+WEIGHTING: dict[str, Check] = {"weighting": weighting}
+DATASET: dict[str, Check] = {"dataset": dataset}
+WEIGHTS: dict[str, Check] = {"load": weights_load}
+CLAIM: dict[str, Check] = {"stated": claim_stated}
