@@ -24,3 +24,17 @@ $(STAMP): $(BIN)/uv pyproject.toml $(addsuffix /pyproject.toml,$(PACKAGES))
 	touch $@
 
 setup: $(STAMP)  ## install torch, the core and every plugin, editable, in .venv
+
+lint: setup  ## formatting, lint rules, strict types of the core
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+test: lint  ## all tests, on two processes
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist worksteal -q --durations 15
+
+verify: setup  ## measure every plugin whose evidence is missing or stale
+	$(BIN)/suffuse verify --changed
+
+clean:  ## remove what was made here
+	rm -rf $(VENV) .venv-bench out dist runs

@@ -55,6 +55,7 @@ def locate(name: str, registry: Registry, *, datasets: bool = False) -> Source:
             entry = choose(registry, name, ("weights", "dataset") if datasets else ("weights",))
         except (UnknownComponent, MissingPlugin):
             if not path.exists():
+                registry.get(name, "weights")  # raises, and suggests weights rather than anything
                 raise
         else:
             if entry.kind == "dataset":

@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 import attrs
 
+from suffuse.chart import Point, chart
 from suffuse.errors import SpecError
 
 __all__ = ["Column", "Exhibit", "Section", "Step", "Story", "page"]
@@ -219,6 +220,7 @@ def _table(story: Story, rows: Sequence[Exhibit]) -> str:
         kind = ' class="floor"' if e.floor else ""
         lines.append(f'<tr{kind}><th scope="row"><span class="number">{i}</span></th>{"".join(cells)}</tr>')
     head = "".join(f'<th scope="col" class="{kind}">{escape(h)}</th>' for h, kind in heads)
+    drawing = _chart(story, rows)
     count = {record["n"] for record in records}
     note = f"{_prose(story.table)} " if story.table else ""
     note += f"Each row has {min(count):,} samples. " if len(count) == 1 else ""
@@ -226,8 +228,28 @@ def _table(story: Story, rows: Sequence[Exhibit]) -> str:
     return (
         f'<section class="comparison"><h2>All combinations</h2><p class="prose">{note}</p>'
         f'<div class="scroll" tabindex="0"><table><thead><tr>{head}</tr></thead>\n<tbody>{"".join(lines)}</tbody>'
-        "</table></div></section>"
+        f"</table></div>{drawing}</section>"
     )
+
+
+def _chart(story: Story, rows: Sequence[Exhibit]) -> str:
+    """The first metric against the evaluations it took, where there is something to compare."""
+    metric = story.column[0].metric
+    points, floor = [], None
+    for i, e in enumerate(rows, 1):
+        record = e.record or {}
+        value = record["metrics"].get(metric)
+        if value is None or not 0 < value < math.inf:
+            continue
+        if e.floor:
+            floor = e.step.title, value
+        else:
+            points.append(Point(number=i, series=record["pipeline"], x=record["nfe"], y=value))
+    if len(points) < 3:
+        return ""
+    better = story.column[0].better
+    drawn = chart(points, x="NFE", y=f"{story.column[0].title} ({better} is better)", floor=floor)
+    return f'<div class="scroll drawing" tabindex="0">{drawn}</div>'
 
 
 def _plain_table(name: str, rows: Sequence[Mapping[str, Any]]) -> str:
@@ -273,16 +295,18 @@ def _prose(text: str) -> str:
     return "".join(f"<code>{piece}</code>" if i % 2 else piece for i, piece in enumerate(pieces))
 
 
-def command_lines(command: Sequence[str]) -> str:
-    """The command for a shell, an option to a line where it is long."""
-    words = ["suffuse", *(shlex.quote(word) for word in command)]
-    lines, line = [], words[0]
-    for word in words[1:]:
+def command_lines(command: Sequence[str], *, width: int = 58) -> str:
+    """The command for a shell, broken before options where it is long."""
+    options: list[str] = ["suffuse"]
+    for word in command:
         if word.startswith("--"):
-            lines.append(line)
-            line = word
+            options.append(word)
         else:
-            line += f" {word}"
-    lines.append(line)
-    short = " ".join(lines)
-    return short if len(short) <= 46 else " \\\n  ".join(lines)
+            options[-1] += f" {shlex.quote(word)}"
+    lines = options[:1]
+    for option in options[1:]:
+        if len(lines[-1]) + 1 + len(option) > width:
+            lines.append(f"  {option}")
+        else:
+            lines[-1] += f" {option}"
+    return " \\\n".join(lines)

@@ -64,9 +64,19 @@ class System:
         def denoise(
             x_t: State, t: Tensor, cond: Condition, *, s: Tensor | None = None, rng: Rng | None = None
         ) -> Prediction:
-            return cast(Prediction, model(x_t, t, cond, process=process, s=s, rng=rng))
+            return cast(Prediction, model(x_t, t, cond.without(reads), process=process, s=s, rng=rng))
 
+        reads = self._reads
         return denoise
+
+    @cached_property
+    def _reads(self) -> frozenset[str]:
+        """The condition's entries that the guidance keeps from the model."""
+        return frozenset[str]().union(*(p.reads for _, p in parts_of(self) if isinstance(p, Guidance)))
+
+    def check(self, cond: Condition) -> None:
+        """Raise ``InvalidInput`` for a condition that the model cannot take, but for what the guidance reads."""
+        self.model.check(cond.without(self._reads))
 
     @cached_property
     def step(self) -> Step:
@@ -189,7 +199,7 @@ class System:
             raise InvalidInput(f"expected at least one sample, got {given}")
         if start is not None:
             self.space.check(start)
-        self.model.check(cond)
+        self.check(cond)
         device = self.device
         return cond, Rng.of(seed, count, device=device) if seeds is None else Rng.from_seeds(seeds, device=device)
 

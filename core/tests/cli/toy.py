@@ -12,6 +12,7 @@ from suffuse.contracts.condition import Condition
 from suffuse.contracts.guidance import Guidance
 from suffuse.contracts.model import Denoiser, evaluate_many
 from suffuse.contracts.network import check_labels
+from suffuse.contracts.objective import Objective
 from suffuse.contracts.part import setting
 from suffuse.contracts.prediction import Mean
 from suffuse.contracts.process import Gaussian, Kernel, as_time
@@ -21,9 +22,10 @@ from suffuse.contracts.space import Euclidean
 from suffuse.contracts.task import Dataset, Example, Metric, Result, Task
 from suffuse.errors import InvalidInput
 from suffuse.hooks import hookimpl
-from suffuse.parts import Range
+from suffuse.parts import Range, UnitWeight
 from suffuse.pipeline import Pipeline
 from suffuse.records import Component, Paper, Plugin
+from suffuse.regression import denoising_loss
 from suffuse.system import System
 from torch import Tensor, nn
 
@@ -153,6 +155,20 @@ class Describe(Task):
         )
 
 
+@attrs.frozen(kw_only=True)
+class Regress(Objective):
+    rate: float = setting(1.0, "times the squared error", gt=0)
+    wait: float = setting(0.0, "seconds a step", ge=0)
+
+    def loss(self, player, batch, system, state, rng):
+        import time
+
+        time.sleep(self.wait)
+        t = torch.tensor(0.3, dtype=torch.float64)
+        return attrs.evolve(loss := denoising_loss(system, batch, t, UnitWeight().weight, rng),
+                            per_sample=self.rate * loss.per_sample)  # fmt: skip
+
+
 def _component(name: str, target: str, summary: str = "", **capabilities: Any) -> Component:
     return Component(name=name, target=f"suffuse_toy:{target}", summary=summary, **capabilities)
 
@@ -178,6 +194,11 @@ def suffuse_guidance():
         _component("pull", "Pull", "towards the class", needs={"conditional"}),
         _component("wants", "Wants", "what nobody gives", needs={"jump"}),
     ]
+
+
+@hookimpl
+def suffuse_objectives():
+    return [_component("regress", "Regress", "at one noise level", needs={"gaussian", "mean"})]
 
 
 @hookimpl

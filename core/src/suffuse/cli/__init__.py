@@ -23,6 +23,7 @@ COMMANDS = {
     "sample": ("suffuse.cli.sample", "draw samples, with parts swapped by name, and score them"),
     "run": ("suffuse.cli.run", "run a task on a pipeline, or a file of commands into one report"),
     "train": ("suffuse.cli.train", "train what an experiment file says, or go on with it"),
+    "verify": ("suffuse.cli.verify", "measure plugins by the contract suite and their claims"),
     "doctor": ("suffuse.cli.doctor", "examine the installation, every plugin and every part"),
 }
 

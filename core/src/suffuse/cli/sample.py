@@ -19,6 +19,7 @@ from suffuse.errors import InvalidInput
 from suffuse.opening import Shelf, Source, locate
 from suffuse.registry import Registry, registry
 from suffuse.saving import prepare, write_files
+from suffuse.spec import override
 from suffuse.spec.grammar import split
 
 if TYPE_CHECKING:
@@ -101,8 +102,8 @@ def check(args: argparse.Namespace, shelf: Shelf, source: Source) -> None:
         shelf.registry.get(split(value_of(args.reference))[0], "dataset")
     if source.kind != "dataset":
         shelf.check(source, args.sets)
-    elif args.sets or args.label or args.cond:
-        raise InvalidInput(f"{source.name} is a data set: its rows take no --set, --label or --cond")
+    elif args.label or args.cond:
+        raise InvalidInput(f"{source.name} is a data set: its rows have labels and take no --label or --cond")
     prepare(stem(args.out))
 
 
@@ -204,7 +205,7 @@ def _rows(args: argparse.Namespace, source: Source, known: Registry) -> _Drawn:
     from suffuse.contracts.task import Dataset
     from suffuse.spec import structure, unstructure
 
-    data = structure(source.name, Dataset, registry=known)
+    data = structure(override({"use": source.name}, *args.sets), Dataset, registry=known)
     n = args.n or 16
     if n > len(data):
         raise InvalidInput(f"{source.name} has {len(data)} rows, {n} were asked for")

@@ -10,14 +10,13 @@ import textwrap
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote, urlparse
 
 import attrs
 
-from suffuse.cli import tell_faults
+from suffuse import evidence
+from suffuse.cli import count, tell_faults
 from suffuse.errors import SuffuseError, WeightsError
 from suffuse.opening import Source, locate
-from suffuse.records import Origin
 from suffuse.registry import FREE_KINDS, Entry, Registry, registry
 from suffuse.spec import describe, dump_toml, load_json
 
@@ -76,7 +75,7 @@ def _part(entry: Entry, known: Registry) -> dict[str, Any]:
             for word in sorted(gives)
         },
         "settings": [attrs.asdict(s) for s in settings],
-        "evidence": evidence_of(entry.origin),
+        "evidence": evidence_of(entry.origin.key, known),
     }
 
 
@@ -89,7 +88,7 @@ def _plugin(key: str, known: Registry) -> dict[str, Any]:
         "plugin": f"{loaded.origin.dist} {loaded.origin.version}",
         "paper": None if paper is None else {**attrs.asdict(paper), "citation": paper.citation},
         "parts": [{"ref": e.ref, "kind": e.kind, "summary": e.component.summary} for e in known.find(plugin=key)],
-        "evidence": evidence_of(loaded.origin),
+        "evidence": evidence_of(key, known),
     }
 
 
@@ -109,13 +108,16 @@ def _pipeline(source: Source) -> dict[str, Any]:
         raise WeightsError(f"{source.path / 'suffuse.json'} is malformed: {type(error).__name__}: {error}") from error
 
 
-def evidence_of(origin: Origin) -> Any:  # noqa: ANN401
-    """What the plugin's ``evidence.json`` says, found beside its pyproject; None where there is none."""
+def evidence_of(plugin: str, known: Registry) -> dict[str, Any]:
+    """Each tier's status now, with what was measured; raises nothing, since a part can be shown without."""
     try:
-        url = json.loads(Path(origin.path, "direct_url.json").read_text(encoding="utf-8"))["url"]
-        return load_json(Path(unquote(urlparse(url).path), "evidence.json"))
-    except (OSError, ValueError, KeyError, TypeError, SuffuseError):
-        return None
+        package = evidence.package_of(known, plugin)
+        told, now = evidence.read(package), evidence.status_of(package)
+    except SuffuseError as error:
+        return {"fault": str(error), "tiers": {}}
+    measured = {} if told is None else told["tiers"]
+    tiers = {tier: {**measured.get(tier, {}), "now": status} for tier, status in now.items()}
+    return {"measured": (told or {}).get("measured"), "tiers": tiers}
 
 
 def _text(about: Mapping[str, Any]) -> str:
@@ -174,12 +176,27 @@ def _table(settings: Iterable[Mapping[str, Any]]) -> list[str]:
     return lines
 
 
-def _evidence(evidence: Any) -> list[str]:  # noqa: ANN401
-    if evidence is None:
-        return _row("evidence", "none recorded: run `suffuse verify` on the plugin")
-    lines: list[str] = []
-    for check in evidence.get("checks", ()):
-        numbers = ", ".join(f"{k} {v:.4g}" for k, v in (check.get("numbers") or {}).items())
-        told = f"{check.get('tier', ''):<9} {check.get('status', ''):<8} {check.get('name', '')}"
-        lines += _row("" if lines else "evidence", f"{told}  {numbers}".rstrip())
-    return lines or _row("evidence", "no checks recorded")
+def _evidence(told: Mapping[str, Any]) -> list[str]:
+    if "fault" in told:
+        return _row("evidence", told["fault"])
+    if told["measured"] is None:
+        return _row("evidence", "nothing measured yet: suffuse verify measures it")
+    lines = _row("evidence", f"measured on {told['measured']}")
+    for tier, found in told["tiers"].items():
+        rules = found.get("rules", {})
+        was = f", was {found['status']}" if found["now"] == "stale" else ""
+        lines.append(f"  {tier:<9} {found['now']}{was}; {count(len(rules), 'rule')}, {found.get('seconds', 0):.1f} s")
+        for name, rule in rules.items():
+            if tier != "contract" or rule["status"] != "passed":
+                lines.append(f"    {name:<28} {rule['status']:<8} {_effect(rule)}".rstrip())
+    return lines
+
+
+def _effect(rule: Mapping[str, Any]) -> str:
+    """A rule's number: its effect with the interval, or the smallest of an exact claim; or why there is none."""
+    if "interval" in rule:
+        low, high = rule["interval"]
+        return f"effect {rule['effect']:.3g} [{low:.3g}, {high:.3g}], must lie above {rule['margin']:.3g}"
+    if rule.get("effects"):
+        return f"smallest margin {min(rule['effects']):.3g} over {count(len(rule['effects']), 'seed')}"
+    return str(rule.get("reason", ""))

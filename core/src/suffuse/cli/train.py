@@ -45,21 +45,21 @@ def main(args: argparse.Namespace) -> int:
     prepare(folder / "log.jsonl")
     steps, last = experiment.train.steps, dict[str, float]()
     began = time.perf_counter()
-    with progress(steps, args.file.stem, quiet=args.quiet) as tell:
+    try:
+        with progress(steps, args.file.stem, quiet=args.quiet) as tell:
 
-        def on_log(step: int, logs: Mapping[str, float]) -> None:
-            last.update(logs)
-            losses = " ".join(f"{k.removesuffix('/loss')} {number(v)}" for k, v in logs.items() if k.endswith("/loss"))
-            tell(step, f"loss {losses}, {number(logs['samples_per_second'])} samples/s")
+            def on_log(step: int, logs: Mapping[str, float]) -> None:
+                last.update(logs)
+                losses = [f"{k.removesuffix('/loss')} {number(v)}" for k, v in logs.items() if k.endswith("/loss")]
+                tell(step, f"loss {', '.join(losses)}; {number(logs['samples_per_second'])} samples/s")
 
-        try:
             Trainer(experiment, folder).run(on_log)
-        except Interrupted as error:
-            print(f"suffuse: {error}", file=sys.stderr)
-            return 130
-        except Diverged as error:
-            print(f"suffuse: error: {error}", file=sys.stderr)
-            return 1
+    except Interrupted as error:
+        print(f"suffuse: {error}", file=sys.stderr)
+        return 130
+    except Diverged as error:
+        print(f"suffuse: error: {error}", file=sys.stderr)
+        return 1
     result = {
         "command": ["suffuse", *args.argv],
         "pipeline": str(folder / "pipeline"),

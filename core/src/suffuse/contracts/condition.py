@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -70,6 +70,13 @@ class Condition(Mapping[str, Tensor]):
             k: self._present[k] & ~where if where is not None else torch.zeros_like(self._present[k]) for k in chosen
         }
         return Condition(self._values, {**self._present, **gone})
+
+    def without(self, keys: Collection[str]) -> Condition:
+        """The condition without these entries, whether they are there or not."""
+        if not any(k in keys for k in self._values):
+            return self
+        kept = [k for k in self._values if k not in keys]
+        return Condition({k: self._values[k] for k in kept}, {k: self._present[k] for k in kept})
 
     def index(self, rows: Any) -> Condition:  # noqa: ANN401 - a slice, an index tensor or a mask
         """These rows of every entry."""

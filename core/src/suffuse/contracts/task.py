@@ -17,7 +17,7 @@ from suffuse.contracts.state import State
 if TYPE_CHECKING:
     from suffuse.system import System
 
-__all__ = ["Claim", "Dataset", "Example", "Measure", "Metric", "Result", "Task"]
+__all__ = ["Claim", "Dataset", "Example", "Measure", "Metric", "NotHere", "Result", "Task"]
 
 
 @attrs.frozen(eq=False, kw_only=True)
@@ -84,6 +84,10 @@ class Measure:
     numbers: Mapping[str, float] = attrs.field(factory=dict)
 
 
+class NotHere(Exception):
+    """Raised by a claim that cannot be measured on this machine (network, accelerator, data), with the reason."""
+
+
 class Claim(Part, ABC):
     """An executable assertion.
 
@@ -99,6 +103,8 @@ class Claim(Part, ABC):
     statement: ClassVar[str]  # what is asserted, with its source
     margin: ClassVar[float] = 0.0
     seeds: ClassVar[int] = 5
+    # Why it does not show at this scale, where that was tried and looked into; empty for a claim that must hold.
+    does_not_hold: ClassVar[str] = ""
 
     @abstractmethod
     def measure(self, seed: int, *, sabotage: bool = False) -> Measure:

@@ -189,7 +189,7 @@ def test_bad_input_is_refused():
     with pytest.raises(InvalidInput, match="no condition"):
         network(classes=0).check(cond)
     for wrong in ({"size": (8, 5)}, {"size": (8,)}, {"heads": 5}, {"width": 30, "heads": 5}, {"depth": 0}):
-        with pytest.raises(SpecError, match="size|width|depth"):
+        with pytest.raises(SpecError, match=r"size|width|depth"):
             network(**wrong)
 
 

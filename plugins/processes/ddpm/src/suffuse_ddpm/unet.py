@@ -5,11 +5,10 @@ from __future__ import annotations
 from functools import partial
 from typing import ClassVar
 
-import attrs
 import torch
 from suffuse.contracts.condition import Condition
 from suffuse.contracts.network import Backbone, check_labels
-from suffuse.contracts.part import setting
+from suffuse.contracts.part import module, setting
 from suffuse.errors import InvalidInput, SpecError
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -23,7 +22,7 @@ def _counts(values: tuple[int, ...]) -> str | None:
     return None if values and all(v >= 1 for v in values) else f"expected whole numbers of at least 1, got {values}"
 
 
-@attrs.define(eq=False, slots=False, kw_only=True, on_setattr=attrs.setters.NO_OP)
+@module
 class UNet(Backbone):
     """Wide ResNet blocks with GroupNorm, self-attention at some levels, the noise level added in every block.
 
@@ -49,9 +48,6 @@ class UNet(Backbone):
     dropout: float = setting(0.1, "dropout inside the residual blocks, in training", ge=0, lt=1)
     classes: int = setting(0, "labels 0 ... classes - 1; 0 for an unconditional network", ge=0)
     outputs: int | None = setting(None, "channels of the output; by default those of the state", ge=1)
-
-    def __attrs_pre_init__(self) -> None:
-        super().__init__()
 
     def __attrs_post_init__(self) -> None:
         levels = len(self.multipliers)

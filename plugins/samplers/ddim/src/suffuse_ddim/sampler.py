@@ -38,6 +38,7 @@ class Ddim(Sampler):
 
     needs: ClassVar[frozenset[str]] = frozenset({"gaussian", "mean"})
     provides: ClassVar[frozenset[str]] = frozenset({"inversion", "stochastic"})
+    order: ClassVar[int | None] = 1
 
     eta: float = setting(0.0, "noise, in standard deviations of the posterior: 0 is the ODE, 1 is ancestral", ge=0)
 
