@@ -7,6 +7,7 @@ SHELL := /bin/bash
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+BENCH := $(VENV)-bench
 # The one torch that everything is tested with. pip, not uv, installs it: pip finds a local CPU wheel where there is one.
 TORCH := torch==2.13.0
 PACKAGES := $(patsubst %/pyproject.toml,%,$(wildcard core/pyproject.toml plugins/*/*/pyproject.toml contrib/*/pyproject.toml))
@@ -25,6 +26,9 @@ $(STAMP): $(BIN)/uv pyproject.toml $(addsuffix /pyproject.toml,$(PACKAGES))
 
 setup: $(STAMP)  ## install torch, the core and every plugin, editable, in .venv
 
+demo: setup  ## draw, swap, fill in and score digits, and leave a report (about a minute)
+	$(BIN)/suffuse run docs/demo.toml --out out/demo
+
 lint: setup  ## formatting, lint rules, strict types of the core
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
@@ -35,6 +39,20 @@ test: lint  ## all tests, on two processes
 
 verify: setup  ## measure every plugin whose evidence is missing or stale
 	$(BIN)/suffuse verify --changed
+
+# The peers of the benchmark, and what they import that .venv has not, in an environment that sees .venv's packages but is
+# not seen by them. Without dependencies: azula names torchvision, which would bring another torch.
+$(BENCH)/.installed: $(STAMP)
+	$(BIN)/python -m venv --clear --without-pip $(BENCH)
+	$(BIN)/python -c 'import sysconfig; print("import site; site.addsitedir(%r)" % sysconfig.get_path("purelib"))' \
+		> "$$($(BENCH)/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/project.pth"
+	$(BIN)/uv pip install --quiet --python $(BENCH)/bin/python --no-deps --group bench \
+		einops regex requests urllib3 certifi charset-normalizer
+	touch $@
+
+bench: $(BENCH)/.installed  ## seconds per sample beside diffusers and azula, and the cost of many plugins
+	$(BENCH)/bin/python tests/bench/sampling.py
+	$(BIN)/python tests/bench/loading.py
 
 clean:  ## remove what was made here
 	rm -rf $(VENV) .venv-bench out dist runs

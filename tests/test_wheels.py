@@ -1,5 +1,7 @@
 """The other way to install: wheels of the core and of one plugin, alone in a fresh environment."""
 
+import os
+import shutil
 import subprocess
 import sys
 from importlib.metadata import distribution
@@ -52,22 +54,36 @@ def closure(name: str) -> set[str]:
     return found
 
 
+def link(source, target):
+    """A hard link: no copy of a large file, and nothing that happens to the target reaches the source."""
+    try:
+        os.link(source, target)
+    except OSError:  # another file system
+        shutil.copy2(source, target)
+
+
 @pytest.fixture(scope="module")
 def fresh(tmp_path_factory):
-    """An environment with torch linked in from this one (it is large), and the two wheels with all they declare."""
+    """An environment with this one's torch linked in (it is large), and the two wheels with all they declare."""
     root = tmp_path_factory.mktemp("wheels")
     run(UV, "venv", "--no-project", "--python", sys.executable, root / "venv")
     (site,) = (root / "venv" / "lib").glob("python*/site-packages")
     for name in closure("torch"):
-        for file in distribution(name).files or ():
-            top = Path(file.parts[0])
-            if top.name not in ("..", "__pycache__") and not (site / top).exists():
-                (site / top).symlink_to(Path(distribution(name).locate_file(top)))
+        for top in {
+            Path(f.parts[0]) for f in distribution(name).files or () if f.parts[0] not in ("..", "__pycache__")
+        }:
+            home = Path(distribution(name).locate_file(top))
+            if home.is_dir():
+                shutil.copytree(home, site / top, copy_function=link, ignore=shutil.ignore_patterns("__pycache__"))
+            else:
+                link(home, site / top)
     run(UV, "build", "--wheel", "--out-dir", root / "dist", ROOT / "core")
     run(UV, "build", "--wheel", "--out-dir", root / "dist", ROOT / "plugins/processes/edm")
     wheels = sorted((root / "dist").glob("*.whl"))
     assert len(wheels) == 2
-    run(UV, "pip", "install", "--python", root / "venv/bin/python", *wheels)
+    # Pinned to the build that is there: a resolver that does not see it must fail, not fetch gigabytes.
+    pin = f"torch=={distribution('torch').version}"
+    run(UV, "pip", "install", "--python", root / "venv/bin/python", pin, *wheels)
     return root
 
 

@@ -14,7 +14,7 @@ from azula.sample import DDIMSampler
 from diffusers import DDIMScheduler, DPMSolverMultistepScheduler
 from suffuse.contracts.condition import Condition
 from suffuse.contracts.model import Preconditioned
-from suffuse.contracts.space import Space
+from suffuse.contracts.space import Euclidean
 from suffuse.system import System
 from suffuse_ddim.sampler import Ddim
 from suffuse_ddpm.discrete import Discrete
@@ -23,10 +23,9 @@ from suffuse_ddpm.unet import UNet
 from suffuse_dpm_solver_pp.multistep import Multistep
 from torch import Tensor, nn
 
-__all__ = ["SOLVERS", "contestants"]
+__all__ = ["Run", "contestants"]
 
 CHAIN = 1000
-SOLVERS = ("ddim", "2m")
 
 Run = Callable[[Tensor | None], Tensor]
 
@@ -43,8 +42,8 @@ def suffuse(solver: str, network: UNet, shape: tuple[int, ...], steps: int) -> R
     """A composed system."""
     system = System(
         model=Preconditioned(backbone=network, parameterization=Eps(), trained=Discrete(T=CHAIN)),
-        space=Space.of(shape[1:]),
-        sampler=Ddim(steps=steps) if solver == "ddim" else Multistep(steps=steps),
+        space=Euclidean(shape=shape[1:]),
+        sampler=Ddim(steps=steps) if solver == "ddim" else Multistep(steps=steps, lower_order_final=False),
     )
     return lambda start: system.sample(shape[0] if start is None else None, start=start)
 
