@@ -10,7 +10,7 @@ import attrs
 
 __all__ = ["Point", "chart"]
 
-_WIDTH, _HEIGHT, _LEFT, _RIGHT, _TOP, _BOTTOM, _RADIUS = 1040, 340, 64, 20, 16, 46, 11
+_WIDTH, _HEIGHT, _LEFT, _RIGHT, _TOP, _BOTTOM, _RADIUS = 1040, 360, 64, 20, 38, 46, 11
 
 
 @attrs.frozen(kw_only=True)
@@ -41,7 +41,7 @@ def chart(points: Sequence[Point], *, x: str, y: str, floor: tuple[str, float] |
         at = across.at(tick)
         parts.append(f'<text class="tick" x="{at:.1f}" y="{bottom + 20}" text-anchor="middle">{tick:g}</text>')
     parts.append(f'<text class="axis" x="{_WIDTH - _RIGHT}" y="{bottom + 40}" text-anchor="end">{escape(x)} →</text>')
-    parts.append(f'<text class="axis" x="{_LEFT + 8}" y="{_TOP + 8}">{escape(y)}</text>')
+    parts.append(f'<text class="axis" x="{_LEFT - 42}" y="16">{escape(y)}</text>')
     if floor:
         at = up.at(floor[1])
         parts.append(f'<line class="floor" x1="{_LEFT}" x2="{_WIDTH - _RIGHT}" y1="{at:.1f}" y2="{at:.1f}"/>')
@@ -80,9 +80,10 @@ class _Axis:
         return self.begin + math.log(value / self.low) / math.log(self.high / self.low) * (self.end - self.begin)
 
     def ticks(self) -> list[float]:
-        """1, 2 and 5 times powers of ten; powers alone where that would be many."""
+        """Round values, the more of each power of ten the fewer powers there are."""
         powers = range(math.floor(math.log10(self.low)), math.ceil(math.log10(self.high)) + 1)
-        steps = (1, 2, 5) if self.high / self.low < 2000 else (1,)
+        ratio = self.high / self.low
+        steps: tuple[float, ...] = (1, 1.5, 2, 2.5, 3, 4, 5, 6, 8) if ratio < 6 else (1, 2, 5) if ratio < 2000 else (1,)
         return [v for k in powers for m in steps if self.low <= (v := float(f"{m}e{k}")) <= self.high]
 
 

@@ -131,19 +131,19 @@ def _section(
 ) -> str:
     shown = [_exhibit(exhibits[i, j], story, numbers) for j in range(len(section.step))]
     text = f'<p class="prose">{_prose(section.text)}</p>' if section.text else ""
-    return f'<section><h2>{escape(section.title)}</h2>{text}\n<div class="exhibits">{"".join(shown)}</div></section>'
+    return f'<section><h2>{_prose(section.title)}</h2>{text}\n<div class="exhibits">{"".join(shown)}</div></section>'
 
 
 def _exhibit(exhibit: Exhibit, story: Story, numbers: Mapping[int, int]) -> str:
     step, record = exhibit.step, exhibit.record
     number = f'<span class="number">{numbers[id(exhibit)]}</span> ' if id(exhibit) in numbers else ""
     parts = [
-        f'<img src="data:image/png;base64,{base64.b64encode(png).decode()}" alt="{escape(f"{step.title}: {name}")}">'
+        f'<img src="data:image/png;base64,{base64.b64encode(png).decode()}" alt="{escape(step.title)}: {escape(name)}">'
         for name, png in exhibit.pictures.items()
     ]
     if exhibit.text:
         parts.append(f'<pre class="output" tabindex="0">{escape(exhibit.text.rstrip())}</pre>')
-    caption = [f"<h3>{number}{escape(step.title)}</h3>"]
+    caption = [f"<h3>{number}{_prose(step.title)}</h3>"]
     if step.text:
         caption.append(f"<p>{_prose(step.text)}</p>")
     if record is not None:
@@ -161,7 +161,8 @@ def _measured(record: Mapping[str, Any], story: Story) -> str:
     if record.get("nfe"):
         items += [("NFE", f"{record['nfe']:g}")]
     items += [
-        (columns[k].title if k in columns else k, _shown(v, columns.get(k))) for k, v in record["metrics"].items()
+        (columns[k].title if k in columns else k.replace("_", " "), _shown(v, columns.get(k)))
+        for k, v in record["metrics"].items()
     ]
     if record.get("nfe") != 0:
         items.append(("seconds", _seconds(record["seconds"])))
@@ -295,7 +296,7 @@ def _prose(text: str) -> str:
     return "".join(f"<code>{piece}</code>" if i % 2 else piece for i, piece in enumerate(pieces))
 
 
-def command_lines(command: Sequence[str], *, width: int = 58) -> str:
+def command_lines(command: Sequence[str], *, width: int = 55) -> str:
     """The command for a shell, broken before options where it is long."""
     options: list[str] = ["suffuse"]
     for word in command:

@@ -16,6 +16,7 @@ from suffuse.contracts.guidance import Guidance
 from suffuse.contracts.model import Denoise, Denoiser, Generator
 from suffuse.contracts.network import Codec
 from suffuse.contracts.part import Part
+from suffuse.contracts.points import constant
 from suffuse.contracts.prediction import Prediction
 from suffuse.contracts.process import Process
 from suffuse.contracts.rng import Rng
@@ -84,6 +85,22 @@ class System:
         if self.sampler is None:
             raise Unsupported("this system has no sampler")
         return self.sampler.step if self.guidance is None else self.guidance.step(self.sampler.step, self)
+
+    @property
+    def points(self) -> tuple[Tensor, ...]:
+        """The times of the sampler's own grid, made once where nothing in sampler and process can change."""
+        if self.sampler is None or self.process is None:
+            raise Unsupported("this system has no sampler or no process to walk through")
+        if not (constant(self.sampler) and constant(self.process)):
+            return self.sampler.times(self.process).unbind()
+        if any(t._version for t in self._points):  # a caller has written on them
+            del vars(self)["_points"]
+        return self._points
+
+    @cached_property
+    def _points(self) -> tuple[Tensor, ...]:
+        with torch.inference_mode(False):  # they may meet gradients later
+            return cast(Sampler, self.sampler).times(cast(Process, self.process)).clone().unbind()
 
     @property
     def device(self) -> torch.device:

@@ -153,8 +153,10 @@ def test_dropout_depends_on_seed_and_step_alone(tmp_path):
     assert_same(*runs)
     other = trainer(tmp_path / "seed", steps=3, seed=4)
     other.run()
-    assert any(not torch.equal(a, b) for a, b in zip(runs[0].modules["model"].parameters(),
-                                                     other.modules["model"].parameters(), strict=True))
+    assert any(
+        not torch.equal(a, b)
+        for a, b in zip(runs[0].modules["model"].parameters(), other.modules["model"].parameters(), strict=True)
+    )
 
 
 def test_it_learns(tmp_path):
@@ -236,7 +238,7 @@ def test_a_damaged_checkpoint_says_so_and_the_one_before_serves(tmp_path):
     trainer(tmp_path, save_every=5).run()
     newest = tmp_path / "checkpoints" / "step-000000020"
     (newest / "state.safetensors").write_bytes(b"\x00" * 100)
-    with pytest.raises(WeightsError, match="step-000000020 is damaged .*remove it to resume from the one before"):
+    with pytest.raises(WeightsError, match=r"step-000000020 is damaged .*remove it to resume from the one before"):
         trainer(tmp_path, save_every=5).run()
     for file in newest.iterdir():
         file.unlink()

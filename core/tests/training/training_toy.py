@@ -17,9 +17,9 @@ from suffuse.contracts.task import Dataset, Example
 from suffuse.loading import Loaded, Outcome
 from suffuse.parts import UniformTimes
 from suffuse.records import Component, Origin, Plugin
-from suffuse.regression import denoising_loss
 from suffuse.registry import Registry
 from suffuse.registry import registry as installed
+from suffuse.regression import denoising_loss
 from suffuse.system import System
 from suffuse.testing.stand_ins import Circle, FirstOrder, NoisePrediction
 from suffuse.train.settings import Experiment, Settings

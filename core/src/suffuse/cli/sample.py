@@ -257,7 +257,7 @@ def parts_in_words(spec: Mapping[str, Any], known: Registry) -> dict[str, str]:
 
 
 def _words(part: object, known: Registry, but: Sequence[str] = ()) -> str:
-    """A reference with the settings that are not at their defaults."""
+    """A reference with the settings that are not at their defaults, and a guidance's scale in any case."""
     from suffuse.spec import unstructure
 
     ref, settings = split(part)
@@ -269,7 +269,7 @@ def _words(part: object, known: Registry, but: Sequence[str] = ()) -> str:
         plain = default.factory() if isinstance(default, attrs.Factory) else default  # type: ignore[arg-type]
         if plain is not attrs.NOTHING and plain is not None:
             plain = unstructure(plain, registry=known)
-        if settings[name] != plain:
+        if settings[name] != plain or name == "scale":
             told.append(f"{name}={_brief(settings[name], known)}")
     return f"{ref} ({', '.join(told)})" if told else ref
 

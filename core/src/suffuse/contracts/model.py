@@ -132,18 +132,24 @@ class Preconditioned(Denoiser):
             raise InvalidInput("a preconditioned backbone takes one tensor as its state")
         x, u = promote(x_t), as_time(t)
         k: float | Tensor = 1.0
-        if process != self.trained:
+        if process is not self.trained and process != self.trained:
             alpha, sigma = process.scalars(u)
             u = self.trained.time(process.log_snr(u))
             alpha_u, sigma_u = self.trained.scalars(u)
             k = torch.hypot(alpha_u, sigma_u) / torch.hypot(alpha, sigma)
         scaling = self.parameterization.scaling(self.trained, u)
-        weights = next(self.backbone.parameters())
-        network_in = (x * expand(scaling.c_in * k, x)).to(weights.dtype)
-        c_noise = scaling.c_noise.to(weights.dtype).to(x.device)
+        dtype = _dtype(self.backbone)
+        network_in = (x * expand(scaling.c_in * k, x)).to(dtype)
+        # Never in half precision, where 998 and 999 are one number: a backbone casts its embedding of it.
+        c_noise = scaling.c_noise.to(x.device, torch.promote_types(dtype, torch.float32))
         raw = self.backbone(network_in, c_noise.expand(len(x)) if c_noise.ndim == 0 else c_noise, cond)
         mix = self.parameterization.mix(self.trained, u)
         return Mean(value=raw.to(x.dtype), x_t=x, t=as_time(t), process=process, mix=mix)
+
+
+def _dtype(network: nn.Module) -> torch.dtype:
+    # The first of ``parameters()``, which in a deep network takes as long as several operations on the state.
+    return next(p.dtype for m in network.modules() for p in m._parameters.values() if p is not None)
 
 
 def evaluate_many(

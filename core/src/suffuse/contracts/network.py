@@ -28,9 +28,10 @@ _edits: ContextVar[Mapping[int, Mapping[str, Edit]]] = ContextVar("suffuse_edits
 class Backbone(nn.Module, Part):
     """A bare network ``(x, c_noise, cond) -> tensor``; it knows nothing of processes.
 
-    x ``(B, C, *size)`` or ``(B, D)``, scaled to about unit variance; c_noise ``(B,)`` (or one per token), the noise
-    level in the parameterization's own units. Named blocks stand in ``self.blocks`` and are run by ``self.run``, so
-    that they can be read and edited from outside. A backbone whose settings allow labels gives ``conditional``.
+    x ``(B, C, *size)`` or ``(B, D)``, scaled to about unit variance, in the weights' dtype; c_noise ``(B,)`` (or one
+    per token), the noise level in the parameterization's own units, in at least float32. Named blocks stand in
+    ``self.blocks`` and are run by ``self.run``, so that they can be read and edited from outside. A backbone whose
+    settings allow labels gives ``conditional``.
     """
 
     kind = "backbone"

@@ -12,6 +12,7 @@ raised, never NaN. Coefficients are float64, states at least float32.
 
 from __future__ import annotations
 
+import math
 from abc import ABC
 from collections.abc import Sequence
 from typing import Any, ClassVar, Literal, NoReturn, cast
@@ -155,9 +156,10 @@ class Mean(Prediction):
             return tree_map(promote, self.value)
         (a, b), (c, d) = self.mix, to
         alpha, sigma = self.process.scalars(self.t)
-        det = alpha * b - sigma * a
+        det = _minus(_times(alpha, b), _times(sigma, a))
         _nonzero(det, f"{what} does not follow from this parameterization at this noise level")
-        return combine((c * b - d * a) / det, self.x_t, (alpha * d - sigma * c) / det, self.value)
+        in_x, in_value = _minus(_times(c, b), _times(d, a)), _minus(_times(alpha, d), _times(sigma, c))
+        return combine(in_x / det, self.x_t, in_value / det, self.value)
 
     def _read(self, other: Prediction) -> State:
         return cast(Mean, other)._as(self.mix, "the other prediction")
@@ -275,10 +277,24 @@ def _same(p: Mix, q: Mix) -> bool:
     )
 
 
+def _times(w: float | Tensor, factor: float | Tensor) -> float | Tensor:
+    """The product, but for the zeros and ones that mixes are full of: an operation on one number is not free."""
+    for one, other in ((w, factor), (factor, w)):
+        if not isinstance(one, Tensor) and one in (0.0, 1.0):
+            return other if one else 0.0
+    return w * factor
+
+
+def _minus(v: float | Tensor, w: float | Tensor) -> float | Tensor:
+    if isinstance(w, Tensor) or w:
+        return v - w if isinstance(v, Tensor) or v else -w
+    return v
+
+
 def _nonzero(w: float | Tensor, message: str) -> None:
     w = as_time(w) if not isinstance(w, Tensor) else w
     if w.device.type == "cpu":  # schedules live on the CPU while sampling, so this costs no synchronisation
-        if bool((w == 0).any()) or not bool(w.isfinite().all()):
+        if not (0 < abs(float(w)) < math.inf if w.ndim == 0 else bool(((w != 0) & w.isfinite()).all())):
             raise Unsupported(message)
     else:
         torch._assert_async(((w != 0) & w.isfinite()).all(), message)

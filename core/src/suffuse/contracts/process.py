@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from suffuse.contracts.condition import Condition
 from suffuse.contracts.law import Law, Normal
 from suffuse.contracts.part import Part
+from suffuse.contracts.points import at_points
 from suffuse.contracts.rng import Rng
 from suffuse.contracts.state import Coefficient, State, combine, leaves, promote, same_form, tree_map
 
@@ -42,6 +43,8 @@ __all__ = [
 
 def as_time(t: float | Sequence[float] | Tensor) -> Tensor:
     """Times as float64, where schedules are evaluated."""
+    if isinstance(t, Tensor) and t.dtype == torch.float64:
+        return t
     return torch.as_tensor(t, dtype=torch.float64)
 
 
@@ -158,6 +161,7 @@ class Gaussian(LinearGaussian, Markov, Sde):
     def time(self, log_snr: Tensor) -> Tensor:
         """The time at which ``log_snr(t)`` has this value; clamped to [0, 1]."""
 
+    @at_points
     def log_snr(self, t: Tensor) -> Tensor:
         """``log(alpha_t^2 / sigma_t^2)``, strictly decreasing, +inf where there is no noise."""
         alpha, sigma = self.scalars(t)
@@ -175,6 +179,7 @@ class Gaussian(LinearGaussian, Markov, Sde):
         alpha, sigma = (torch.zeros_like(u, requires_grad=False) if d is None else d for d in slopes)
         return Kernel(alpha.detach(), sigma.detach())
 
+    @at_points
     def scalars(self, t: Tensor) -> tuple[Tensor, Tensor]:
         """``(alpha_t, sigma_t)`` as tensors, for processes with one coefficient for the whole state."""
         k = self.kernel(as_time(t))

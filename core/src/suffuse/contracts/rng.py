@@ -37,6 +37,8 @@ def _integer(value: Any, what: str, low: int, high: int) -> int:  # noqa: ANN401
 
 def _path(path: tuple[int | str, ...]) -> tuple[int | str, ...]:
     """Plain strings and ints; a time or a flag does not name a stream."""
+    if all(type(p) is str or (type(p) is int and -(2**63) <= p < 2**63) for p in path):
+        return path
     what = "an item of a path, if not a string,"
     return tuple(str(p) if isinstance(p, str) else _integer(p, what, -(2**63), 2**63) for p in path)
 
@@ -136,7 +138,10 @@ class Rng:
 
     def at(self, *path: int | str) -> Rng:
         """The streams of a longer path: a step's number, a tag, a leaf's name. Costs no tensor work."""
-        return Rng(self.keys, (*self.path, *path))
+        longer = object.__new__(Rng)  # the keys and the path so far have been checked
+        object.__setattr__(longer, "keys", self.keys)
+        object.__setattr__(longer, "path", self.path + _path(path))
+        return longer
 
     def index(self, rows: slice | Tensor | Sequence[int]) -> Rng:
         """Rows by slice, integer tensor ``(n,)`` or boolean mask ``(B,)``; each keeps its stream.

@@ -139,12 +139,11 @@ def stream(
     sampler = system.sampler
     if sampler is None or system.process is None:
         raise Unsupported("this system has no sampler or no process to walk through")
-    times = sampler.times(system.process) if times is None else times
-    carry = Carry(x=start, cond=cond) if start is not None else sampler.init(system, like, cond, rng, times[0])
+    points = system.points if times is None else times.unbind()
+    carry = Carry(x=start, cond=cond) if start is not None else sampler.init(system, like, cond, rng, points[0])
     step = system.step
-    pairs = list(pairwise(times))
-    for i, (t, s) in enumerate(pairs):
-        run = step if i + 1 < len(pairs) else sampler.terminal.last(step)
+    for i, (t, s) in enumerate(pairwise(points)):
+        run = step if i + 2 < len(points) else sampler.terminal.last(step)
         carry, info = run(system, carry, t, s, rng.at("step", i))
         yield carry, info
 

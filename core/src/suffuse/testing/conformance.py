@@ -13,16 +13,20 @@ import time
 import traceback
 from collections.abc import Callable, Mapping
 from functools import cached_property
+from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 import attrs
 
 from suffuse.contracts.part import Part
-from suffuse.errors import SuffuseError
-from suffuse.records import Component
+from suffuse.errors import InvalidInput, SuffuseError
+from suffuse.loading import Loaded, Outcome
+from suffuse.records import Component, Origin, Plugin
 from suffuse.registry import Registry, registry
 
-__all__ = ["Exempt", "Result", "Subject", "check", "checks_of", "contract_suite", "demand", "run_check"]
+__all__ = ["Exempt", "Result", "Subject", "check", "checks_of", "contract_suite", "demand", "refused", "run_check"]
+
+Status: TypeAlias = Literal["passed", "failed", "exempt", "not run"]
 
 
 class Exempt(Exception):
@@ -39,12 +43,26 @@ def demand(holds: object, message: str) -> None:
         raise Broken(message)
 
 
+def refused(call: Callable[[], object], what: str, *words: str, error: type[SuffuseError] = InvalidInput) -> None:
+    """Raise ``Broken`` unless ``call`` raises ``error`` in one line that has all of ``words``."""
+    try:
+        call()
+    except error as answer:
+        lost = [word for word in words if word not in str(answer)]
+        demand(not lost, f"{what} is answered by {str(answer)!r}, which does not name {lost}")
+        demand("\n" not in str(answer), f"{what} is answered by several lines: {str(answer)!r}")
+    except Exception as answer:
+        demand(False, f"{what} is answered by {type(answer).__name__}: {answer}; expected {error.__name__}")
+    else:
+        demand(False, f"{what} is accepted; expected {error.__name__}")
+
+
 @attrs.frozen(kw_only=True)
 class Result:
-    """The outcome of one check."""
+    """The outcome of one check. ``not run``: it says nothing, since one that it builds on fails."""
 
     check: str
-    status: Literal["passed", "failed", "exempt"]
+    status: Status
     reason: str = ""
     seconds: float = 0.0
 
@@ -58,10 +76,11 @@ class Subject:
     component: Component | None = None
     given: Part | None = None
     known: Registry | None = None
+    done: dict[str, Result] = attrs.field(factory=dict)
 
     @property
     def part(self) -> Part:
-        """The part under its example settings; a module is made once, so that it keeps its weights."""
+        """The part under its example settings, made once."""
         made: Part = self._made
         return made
 
@@ -81,7 +100,7 @@ class Subject:
         """One input's shape, for networks and codecs."""
         if self.component is not None and self.component.shape:
             return self.component.shape
-        shape = getattr(self.part, "shape", ())
+        shape = getattr(self.part, "shape", ()) or getattr(getattr(self.part, "backbone", None), "shape", ())
         if not shape:
             raise Broken("the manifest's record must say the shape of one input: Component(shape=(1, 8, 8))")
         return tuple(shape)
@@ -108,42 +127,95 @@ def checks_of(kind: str) -> Mapping[str, Check]:
     return {**ALL, **BY_KIND.get(kind, {})}
 
 
-def run_check(subject: Subject, name: str, rule: Check) -> Result:
-    """Run one check; whatever it raises is its result."""
-    began = time.perf_counter()
+def run_check(subject: Subject, name: str) -> Result:
+    """Run one check; whatever it raises is its result.
 
-    def result(status: Literal["passed", "failed", "exempt"], reason: str = "") -> Result:
-        return Result(check=name, status=status, reason=reason, seconds=time.perf_counter() - began)
+    A failure is laid to the check that owns its cause: where one that this check builds on fails too, this one was
+    not run. Each is run once for a subject.
+    """
+    from suffuse.testing.checks import BUILDS_ON
 
+    result = _run(subject, name)
+    if result.status != "failed":
+        return result
+    for other in ("resolves", *BUILDS_ON.get(name, ())):
+        if other != name and other in checks_of(subject.kind) and _run(subject, other).status == "failed":
+            told = f"says nothing while {other!r} fails: {result.reason}"
+            return attrs.evolve(result, status="not run", reason=told)
+    return result
+
+
+def _run(subject: Subject, name: str) -> Result:
+    if name not in subject.done:
+        began = time.perf_counter()
+        status, reason = _judge(subject, checks_of(subject.kind)[name])
+        subject.done[name] = Result(check=name, status=status, reason=reason, seconds=time.perf_counter() - began)
+    return subject.done[name]
+
+
+def _judge(subject: Subject, rule: Check) -> tuple[Status, str]:
     try:
         rule(subject)
     except Exempt as verdict:
-        return result("exempt", str(verdict))
-    except AssertionError as error:
-        return result("failed", str(error) or "".join(traceback.format_exception(error))[-400:])
-    except (Exception, SystemExit) as error:
+        return "exempt", _told(verdict)
+    except Broken as error:
+        return "failed", _told(error)
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # also SystemExit and pytest's own: no part ends or skips its examination
         last = traceback.extract_tb(error.__traceback__)[-1]
-        return result("failed", f"{type(error).__name__}: {error} ({last.filename}:{last.lineno})")
-    return result("passed")
+        return "failed", f"{type(error).__name__}: {_told(error)} ({Path(last.filename).name}:{last.lineno})"
+    return "passed", ""
 
 
-def check(target: str | Part, *, kind: str | None = None, known: Registry | None = None) -> list[Result]:
-    """Check a part by reference, or an object, by all rules of its kind. Never raises; one result a rule."""
-    subject = _subject(target, kind, known)
-    if isinstance(subject, Result):
-        return [subject]
-    return [run_check(subject, name, rule) for name, rule in checks_of(subject.kind).items()]
+def _told(error: BaseException) -> str:
+    try:
+        return str(error)
+    except Exception:
+        return "an error whose message cannot be had"
 
 
-def _subject(target: str | Part, kind: str | None, known: Registry | None) -> Subject | Result:
+def check(target: object, *, kind: str | None = None, known: Registry | None = None, **record: Any) -> list[Result]:  # noqa: ANN401
+    """Check a part by all rules of its kind. Never raises; one result a rule.
+
+    ``target`` is a reference, an object, or a class of parts, which is checked as if a plugin registered it:
+    ``record`` then has fields of its ``Component`` (``example``, ``beside``, ``shape``).
+    What cannot be found has one result, of the check ``resolves``.
+    """
+    try:
+        subject = _subject(target, kind, known, record)
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
+        reason = _told(error) if isinstance(error, SuffuseError) else f"{type(error).__name__}: {_told(error)}"
+        return [Result(check="resolves", status="failed", reason=reason)]
+    return [run_check(subject, name) for name in checks_of(subject.kind)]
+
+
+def _subject(target: object, kind: str | None, known: Registry | None, record: Mapping[str, Any]) -> Subject:
+    if record and not isinstance(target, type):
+        raise InvalidInput(f"only a class takes a record, got {sorted(record)} for {type(target).__name__}")
     if isinstance(target, Part):
         return Subject(kind=target.kind, given=target)
     known = known or registry()
-    try:
-        entry = known.get(target, kind)
-    except SuffuseError as error:
-        return Result(check="resolves", status="failed", reason=str(error))
+    if isinstance(target, type) and issubclass(target, Part):
+        kind, known = target.kind, _registering(target, known, record)
+        target = "unregistered/part"
+    if not isinstance(target, str):
+        raise InvalidInput(f"expected a reference, a part or a class of parts, got {type(target).__name__}")
+    entry = known.get(target, kind)
     return Subject(kind=entry.kind, ref=entry.ref, component=entry.component, known=known)
+
+
+def _registering(cls: type[Part], known: Registry, record: Mapping[str, Any]) -> Registry:
+    """These plugins, and one more that registers the class."""
+    gives = frozenset[str]().union(*(vars(c).get("provides", ()) for c in cls.__mro__))
+    target, summary = f"{cls.__module__}:{cls.__qualname__}", "a class that no plugin registers"
+    fields: dict[str, Any] = {"summary": summary, "needs": cls.needs, "gives": gives, **record}
+    component = Component(name="part", kind=cls.kind, target=target, **fields)
+    origin = Origin(dist="unregistered", version="0", key="unregistered", path="")
+    mine = Loaded(origin=origin, plugin=Plugin(paper=None), components=(component,))
+    return Registry(Outcome(plugins=(*known.plugins(), mine), failures=known.failures, blocked=known.blocked))
 
 
 def contract_suite(
@@ -152,7 +224,7 @@ def contract_suite(
     """A parametrised pytest function: every rule for every part of an installed plugin.
 
     ``expected_failures`` maps ``"name:check"`` to a reason; such a check must fail (strictly). One that is named but
-    does not exist fails the suite.
+    does not exist fails the suite. What is exempt or not run is skipped with its reason.
     """
     import pytest
 
@@ -160,24 +232,24 @@ def contract_suite(
     found = registry().find(plugin=plugin)
     cases = [(e.kind, e.ref, name) for e in found for name in checks_of(e.kind)]
     labels = {f"{ref.partition('/')[2]}:{name}" for _, ref, name in cases}
-    if unknown := set(expected) - labels:
-        raise SuffuseError(f"expected failures that name no check: {sorted(unknown)}")
     if not cases:
         raise SuffuseError(f"the plugin {plugin!r} offers no parts: is it installed? See `suffuse doctor`")
+    if unknown := set(expected) - labels:
+        raise SuffuseError(f"expected failures that name no check: {sorted(unknown)}")
 
     def mark(case: tuple[str, str, str]) -> Any:  # noqa: ANN401
         label = f"{case[1].partition('/')[2]}:{case[2]}"
         marks = [pytest.mark.xfail(reason=expected[label], strict=True)] if label in expected else []
         return pytest.param(*case, id=f"{case[0]}-{label}", marks=marks)
 
-    subjects: dict[tuple[str, str], Subject | Result] = {}
+    subjects: dict[tuple[str, str], Subject] = {}
 
     @pytest.mark.parametrize(("kind", "ref", "name"), [mark(case) for case in cases])
     def test_contract(kind: str, ref: str, name: str) -> None:
-        subject = subjects.setdefault((kind, ref), _subject(ref, kind, None))
-        assert isinstance(subject, Subject), subject
-        result = run_check(subject, name, checks_of(kind)[name])
-        if result.status == "exempt":
+        if (kind, ref) not in subjects:
+            subjects[kind, ref] = _subject(ref, kind, None, {})
+        result = run_check(subjects[kind, ref], name)
+        if result.status in ("exempt", "not run"):
             pytest.skip(result.reason)
         assert result.status == "passed", result.reason
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import ClassVar
 
 import attrs
@@ -118,6 +119,7 @@ class LinearNet(Backbone):
         return out + shift
 
 
+@cache
 def three(dim: int = 2) -> GaussianMixture:
     """Three labelled components, wide enough that a hundred steps of any solver resolve them."""
     g = torch.Generator().manual_seed(3)

@@ -1,7 +1,9 @@
 """The rules, by the kind of part they apply to."""
 
 from suffuse.testing.checks import common as common
+from suffuse.testing.checks import models as models
 from suffuse.testing.checks import networks as networks
+from suffuse.testing.checks import problems as problems
 from suffuse.testing.checks import processes as processes
 from suffuse.testing.checks import samplers as samplers
 from suffuse.testing.checks import training as training
@@ -12,14 +14,48 @@ BY_KIND = {
     "parameterization": processes.READING,
     "grid": processes.GRID,
     "sampler": samplers.CHECKS,
+    "terminal": samplers.TERMINAL,
     "guidance": samplers.GUIDANCE,
     "backbone": networks.CHECKS,
     "codec": networks.CODEC,
     "encoder": networks.ENCODER,
+    "denoiser": models.DENOISER,
+    "generator": models.GENERATOR,
+    "latent": models.LATENT,
+    "adapter": models.ADAPTER,
     "objective": training.CHECKS,
     "times": training.TIMES,
     "weighting": training.WEIGHTING,
+    "coupling": problems.COUPLING,
     "dataset": training.DATASET,
     "weights": training.WEIGHTS,
     "claim": training.CLAIM,
+    "space": problems.SPACE,
+    "operator": problems.OPERATOR,
+    "metric": problems.METRIC,
+    "task": problems.TASK,
+}
+
+# What a rule takes for granted. While one of these fails it says nothing of its own, and a fault has one name: to
+# compare two runs says nothing of batches where no run repeats another.
+_RUNS = ("forward", "float64")
+BUILDS_ON = {
+    "replay": ("forward",),
+    "batch-invariance": (*_RUNS, "replay"),
+    "broadcast": (*_RUNS, "replay", "batch-invariance"),
+    "interleaving": ("replay",),
+    "noise-unused": ("replay",),
+    "float64": ("forward", "replay", "endpoints"),
+    "half": ("forward", "replay", "endpoints"),
+    "purity": (*_RUNS, "replay"),
+    "contiguity": (*_RUNS, "replay"),
+    "marginals": ("endpoints",),
+    "gradients": ("endpoints", "purity"),
+    "transition": ("endpoints",),
+    "acts": ("endpoints",),
+    "conditions": (*_RUNS, "replay"),
+    "blocks": (*_RUNS, "replay"),
+    "saved": (*_RUNS, "replay", "registered"),
+    "trains": _RUNS,
+    "bad-input": (*_RUNS, "broadcast"),
 }

@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from typing import Any, cast
 
 import attrs
-from torch import nn
+from torch import Tensor, nn
 
 from suffuse.contracts.part import Part
 from suffuse.errors import SuffuseError
-from suffuse.testing.conformance import Check, Exempt, Subject, demand
+from suffuse.system import parts_of
+from suffuse.testing.conformance import Check, Exempt, Subject, demand, refused
 
 # Not parts with settings: a path, and a claim, which has rules of its own.
 _PLAIN = frozenset({"weights"})
 
 
 def resolves(subject: Subject) -> None:
-    """The target is there and is what its kind asks for."""
+    """The target is there, is what its kind asks for, and can be made under its example settings."""
     if subject.kind in _PLAIN:
         raise Exempt("checked by loading")
     from suffuse.contracts import kinds
@@ -25,6 +27,7 @@ def resolves(subject: Subject) -> None:
     contract = kinds.contract_of(subject.kind)
     cls = _class(subject)
     demand(issubclass(cls, contract), f"{cls.__name__} is no {contract.__name__}")
+    demand(subject.kind == "claim" or subject.part is not None, "it cannot be made")
 
 
 def declares(subject: Subject) -> None:
@@ -51,13 +54,17 @@ def documented(subject: Subject) -> None:
 
 
 def registered(subject: Subject) -> None:
-    """A part with weights holds its sub-modules and parameters where torch finds them."""
+    """A part with weights holds its sub-modules, parameters and other tensors where torch finds them."""
     if subject.kind in _PLAIN or not isinstance(subject.part, nn.Module):
         raise Exempt("has no weights")
     part = subject.part
     fields = [getattr(part, a.name) for a in attrs.fields(cast(Any, type(part)))]
     lost = [type(v).__name__ for v in fields if isinstance(v, nn.Module) and v not in list(part.children())]
     demand(not lost, f"{lost} are no sub-modules: decorate the class with suffuse.contracts.part.module")
+    plain = [
+        f"{n}.{k}".strip(".") for n, m in part.named_modules() for k, v in vars(m).items() if isinstance(v, Tensor)
+    ]
+    demand(not plain, f"tensors that are neither moved nor saved: {plain}; use register_buffer or nn.Parameter")
 
 
 def round_trip(subject: Subject) -> None:
@@ -69,7 +76,7 @@ def round_trip(subject: Subject) -> None:
     spec = unstructure(subject.part, registry=subject.known)
     again = structure(json.loads(json.dumps(spec)), type(subject.part), registry=subject.known)
     demand(unstructure(again, registry=subject.known) == spec, f"the spec changed: {spec}")
-    if not isinstance(subject.part, nn.Module) and _comparable(type(subject.part)):
+    if _comparable(subject.part):
         demand(again == subject.part, "the part read back is not equal")
 
 
@@ -83,18 +90,15 @@ def refuses(subject: Subject) -> None:
     assert subject.component is not None
     good = dict(subject.component.example)
     names = [a.name for a in attrs.fields(_class(subject)) if a.init]
-    for name, settings in [("no_such_setting", {**good, "no_such_setting": 1})] + [
-        (n, {**good, n: {"neither": "nor"}}) for n in names
-    ]:
-        try:
-            structure({"use": subject.ref, "with": settings}, kinds.contract_of(subject.kind), registry=subject.known)
-        except SuffuseError as error:
-            demand(name in str(error), f"a wrong {name!r} is answered by {str(error)!r}, which does not name it")
-            demand("\n" not in str(error), f"a wrong {name!r} is answered by several lines")
-        else:
-            # A mapping of settings may rightly take any mapping.
-            kind = str(attrs.fields_dict(_class(subject))[name].type) if name in names else ""
-            demand("Mapping" in kind or "dict" in kind, f"a wrong {name!r} is accepted")
+    wrong = {"no_such_setting": 1, **{n: {"neither": "nor"} for n in names}}
+    for name, value in wrong.items():
+        # A mapping of settings may rightly take any mapping.
+        kind = str(attrs.fields_dict(_class(subject))[name].type) if name in names else ""
+        if "Mapping" not in kind and "dict" not in kind:
+            spec = {"use": subject.ref, "with": {**good, name: value}}
+            contract = kinds.contract_of(subject.kind)
+            make = partial(structure, spec, contract, registry=subject.known)
+            refused(make, f"a wrong {name!r}", name, error=SuffuseError)
 
 
 def _class(subject: Subject) -> Any:  # noqa: ANN401
@@ -104,8 +108,10 @@ def _class(subject: Subject) -> Any:  # noqa: ANN401
     return subject.known.resolve(subject.ref, subject.kind)
 
 
-def _comparable(cls: type[Part]) -> bool:
-    return cls.__eq__ is not object.__eq__
+def _comparable(part: Part) -> bool:
+    """Modules are equal to themselves only."""
+    parts = [part, *(p for _, p in parts_of(part))]
+    return not any(isinstance(p, nn.Module) or type(p).__eq__ is object.__eq__ for p in parts)
 
 
 CHECKS: dict[str, Check] = {

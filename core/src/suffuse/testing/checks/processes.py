@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import cast
 
 import torch
@@ -14,7 +15,7 @@ from suffuse.contracts.rng import Rng
 from suffuse.contracts.sampler import Grid
 from suffuse.contracts.state import State, combine, leaves
 from suffuse.errors import SuffuseError, Unsupported
-from suffuse.testing.conformance import Check, Exempt, Subject, demand
+from suffuse.testing.conformance import Check, Exempt, Subject, demand, refused
 from suffuse.testing.stand_ins import Circle, Explosion
 from suffuse.testing.statistics import covariance_within, mean_within
 
@@ -42,21 +43,29 @@ def _tensor(x: State) -> Tensor:
     return next(v for _, v in leaves(x))
 
 
+def _corrupt(process: Process, x0: Tensor, t: Tensor, rng: Rng) -> Tensor:
+    """On copies: only ``purity`` is about inputs that are changed."""
+    return _tensor(process.corrupt(x0.clone(), t.clone(), rng=rng).x_t)
+
+
 def endpoints(subject: Subject) -> None:
     """Finite at both ends; data at t = 0; the posterior at s = 0 and the prior at t = 1 are finite."""
     process = _gaussian(subject)
-    ends = torch.tensor([0.0, 1.0], dtype=torch.float64)
-    alpha, sigma = process.scalars(ends)
-    demand(bool(alpha.isfinite().all() and sigma.isfinite().all()), f"alpha {alpha.tolist()}, sigma {sigma.tolist()}")
-    near = abs(float(alpha[0]) - 1) <= 0.01 and float(sigma[0]) <= 0.05
-    demand(near, f"t = 0 must be data, got alpha {float(alpha[0])}, sigma {float(sigma[0])}")
+    zero, one = torch.tensor(0.0).double(), torch.tensor(1.0).double()
     x0, rng = torch.ones(2, 3, dtype=torch.float64), Rng.of(0, 2)
-    noisy = process.corrupt(x0, ends, rng=rng)
-    demand(bool(_tensor(noisy.x_t).isfinite().all()), "corrupt is not finite at an end of time")
-    law = process.posterior(noisy.x_t, x0, torch.tensor(1.0).double(), torch.tensor(0.0).double())
-    demand(bool(_tensor(law.sample(rng)).isfinite().all()), "the posterior from t = 1 to s = 0 is not finite")
+    for t in (zero, one):
+        alpha, sigma = (float(w) for w in process.scalars(t))
+        good = math.isfinite(alpha) and math.isfinite(sigma)
+        demand(good, f"at t = {float(t):g} alpha is {alpha} and sigma is {sigma}")
+        if t == 0:
+            near = abs(alpha - 1) <= 0.01 and sigma <= 0.05
+            demand(near, f"t = 0 must be data, got alpha {alpha} and sigma {sigma}")
+        x_t = _corrupt(process, x0, t, rng)
+        demand(x_t.isfinite().all(), f"corrupt is not finite at t = {float(t):g}")
+    law = process.posterior(x_t, x0, one, zero)
+    demand(_tensor(law.sample(rng)).isfinite().all(), "the posterior from t = 1 to s = 0 is not finite")
     prior = process.prior(x0)
-    demand(prior is not None and bool(_tensor(prior.sample(rng)).isfinite().all()), "the prior is not finite")
+    demand(_tensor(prior.sample(rng)).isfinite().all(), "the prior at t = 1 is not finite")
 
 
 def derivative(subject: Subject) -> None:
@@ -83,19 +92,37 @@ def inverse(subject: Subject) -> None:
     demand(float(error) < 1e-6, f"time(log_snr(t)) is off by {float(error):.2e}")
 
 
+def sde(subject: Subject) -> None:
+    """``drift = (alpha'/alpha) x`` and ``g^2 = 2 sigma (sigma' - sigma alpha'/alpha)``, by its own ``derivative``."""
+    process = _gaussian(subject)
+    d, (alpha, sigma) = process.derivative(INNER), process.scalars(INNER)
+    rate, slope = cast(Tensor, d.alpha) / alpha, cast(Tensor, d.sigma)
+    x = torch.linspace(-2, 2, 2 * len(INNER), dtype=torch.float64).view(-1, 2)
+    g = process.diffusion(INNER)
+    pairs = {
+        "drift": (_tensor(process.drift(x.clone(), INNER)), rate[:, None] * x, (rate[:, None] * x).abs()),
+        "diffusion^2": (g**2, 2 * sigma * (slope - rate * sigma), 2 * sigma * (slope.abs() + rate.abs() * sigma)),
+    }
+    for name, (got, expected, size) in pairs.items():
+        error = ((got - expected).abs() / (1 + size)).view(len(INNER), -1).amax(1)
+        row = int(error.argmax())
+        found = f"{got[row].tolist()}, its kernel's is {expected[row].tolist()}"
+        demand(float(error.max()) < 1e-9, f"{name} at t = {float(INNER[row]):.4f} is {found}")
+
+
 def marginals(subject: Subject) -> None:
     """Moments of corrupt, posterior and renoise against the kernel, within 5 standard errors over 20,000 rows."""
     process = _gaussian(subject)
-    x0 = torch.tensor([[0.7, -0.3]], dtype=torch.float64).expand(ROWS, 2)
+    x0 = torch.tensor([[0.7, -0.3]], dtype=torch.float64).repeat(ROWS, 1)
     for t in (0.15, 0.5, 0.95):
         time, earlier = torch.tensor(t).double(), torch.tensor(0.6 * t).double()
         rng = Rng.of(1, ROWS).at(str(t))
-        x_t = process.corrupt(x0, time, rng=rng).x_t
-        _moments(_tensor(x_t), x0, process.scalars(time), f"corrupt at t = {t}")
-        x_s = process.posterior(x_t, x0, time, earlier).sample(rng.at("posterior"))
-        _moments(_tensor(x_s), x0, process.scalars(earlier), f"posterior from t = {t} to {0.6 * t}")
+        x_t = _corrupt(process, x0, time, rng)
+        _moments(x_t, x0, process.scalars(time), f"corrupt at t = {t}")
+        x_s = process.posterior(x_t.clone(), x0.clone(), time, earlier).sample(rng.at("posterior"))
+        _moments(_tensor(x_s), x0, process.scalars(earlier), f"posterior from t = {t} to {0.6 * t:g}")
         again = process.renoise(x_s, earlier, time, rng=rng.at("renoise"))
-        _moments(_tensor(again), x0, process.scalars(time), f"renoise from {0.6 * t} to t = {t}")
+        _moments(_tensor(again), x0, process.scalars(time), f"renoise from {0.6 * t:g} to t = {t}")
 
 
 def _moments(x: Tensor, x0: Tensor, kernel: tuple[Tensor, Tensor], what: str) -> None:
@@ -106,15 +133,26 @@ def _moments(x: Tensor, x0: Tensor, kernel: tuple[Tensor, Tensor], what: str) ->
     demand(covariance, f"{what}: {covariance}")
 
 
+def replay(subject: Subject) -> None:
+    """The same rng gives the same bits, another one others, and torch's global generator is left alone."""
+    process, t, x0 = _vectors(subject), torch.tensor(0.4).double(), torch.zeros(4, 3, dtype=torch.float64)
+    before = torch.get_rng_state()
+    first = _corrupt(process, x0, t, Rng.of(6, 4))
+    demand(torch.equal(torch.get_rng_state(), before), "torch's global generator was used: draw from rng")
+    demand(torch.equal(_corrupt(process, x0, t, Rng.of(6, 4)), first), "two draws with one rng differ")
+    demand(not torch.equal(_corrupt(process, x0, t, Rng.of(7, 4)), first), "another seed gives the same noise")
+
+
 def broadcast(subject: Subject) -> None:
     """With B == D each row gets its own time, not each column."""
     process = _vectors(subject)
     x0 = torch.linspace(-1, 1, 16, dtype=torch.float64).view(4, 4)
     t, rng = torch.tensor([0.1, 0.4, 0.6, 0.9], dtype=torch.float64), Rng.of(2, 4)
-    whole = _tensor(process.corrupt(x0, t, rng=rng).x_t)
+    whole = _corrupt(process, x0, t, rng)
     for i in range(4):
-        row = _tensor(process.corrupt(x0[i : i + 1], t[i : i + 1], rng=rng.index(slice(i, i + 1))).x_t)
-        demand(bool(torch.allclose(whole[i : i + 1], row, rtol=1e-12, atol=1e-12)), f"row {i} of a 4 x 4 batch differs")
+        row = _corrupt(process, x0[i : i + 1], t[i], rng.index(slice(i, i + 1)))
+        same = torch.allclose(whole[i : i + 1], row, rtol=1e-12, atol=1e-12)
+        demand(same, f"row {i} of a 4 x 4 batch is not what it is alone: is t broadcast against columns?")
 
 
 def batch_invariance(subject: Subject) -> None:
@@ -122,33 +160,60 @@ def batch_invariance(subject: Subject) -> None:
     process = _vectors(subject)
     x0, rng = torch.linspace(-1, 1, 21, dtype=torch.float64).view(7, 3), Rng.of(3, 7)
     t = torch.tensor(0.4).double()
-    whole = _tensor(process.corrupt(x0, t, rng=rng).x_t)
-    part = _tensor(process.corrupt(x0[2:4], t, rng=rng.index(slice(2, 4))).x_t)
-    demand(bool(torch.equal(whole[2:4], part)), "rows 2 and 3 of 7 differ from the same rows alone")
+    whole = _corrupt(process, x0, t, rng)
+    part = _corrupt(process, x0[2:4], t, rng.index(slice(2, 4)))
+    demand(torch.equal(whole[2:4], part), "rows 2 and 3 of 7 differ from the same rows alone")
 
 
-def dtypes(subject: Subject) -> None:
-    """Any floating dtype comes in; at least float32 goes out, with float64's values to its own rounding."""
+def float64(subject: Subject) -> None:
+    """Float64 in gives float64 out; float32 agrees with it to its own rounding."""
+    _precision(subject, torch.float64, (torch.float64,))
+    _precision(subject, torch.float32, (torch.float32, torch.float64))
+
+
+def half(subject: Subject) -> None:
+    """Half precision in is promoted: float32 goes out, with float64's values to float32's rounding."""
+    for dtype in (torch.float16, torch.bfloat16):
+        _precision(subject, dtype, (torch.float32, torch.float64))
+
+
+def _precision(subject: Subject, dtype: torch.dtype, allowed: tuple[torch.dtype, ...]) -> None:
     process, t = _vectors(subject), torch.tensor(0.4).double()
-    for dtype in (torch.float16, torch.bfloat16, torch.float32, torch.float64):
-        x0 = torch.linspace(-1, 1, 6).view(2, 3).to(dtype)
-        got = _tensor(process.corrupt(x0, t, rng=Rng.of(4, 2)).x_t)
-        demand(got.dtype in (torch.float32, torch.float64), f"{dtype} in gave {got.dtype} out")
-        exact = _tensor(process.corrupt(x0.double(), t, rng=Rng.of(4, 2)).x_t)
-        tolerance = 8 * torch.finfo(got.dtype).eps * float(exact.abs().max() + 1)
-        error = float((got.double() - exact).abs().max())
-        demand(error <= tolerance, f"{dtype} in is off by {error:.2e}, rounding allows {tolerance:.2e}")
+    x0 = torch.linspace(-1, 1, 6).view(2, 3).to(dtype)
+    got = _corrupt(process, x0, t, Rng.of(4, 2))
+    demand(got.dtype in allowed, f"{dtype} in gave {got.dtype} out, expected {allowed[0]}")
+    exact = _corrupt(process, x0.double(), t, Rng.of(4, 2)).double()
+    tolerance = 8 * torch.finfo(got.dtype).eps * float(exact.abs().max() + 1)
+    error = float((got.double() - exact).abs().max())
+    demand(error <= tolerance, f"{dtype} in is off by {error:.2e}, rounding allows {tolerance:.2e}")
 
 
 def purity(subject: Subject) -> None:
-    """The input is not changed, and a non-contiguous one gives the same result."""
+    """The inputs are not changed."""
     process, t = _vectors(subject), torch.tensor(0.4).double()
     x0 = torch.linspace(-1, 1, 6, dtype=torch.float64).view(2, 3)
-    before = x0.clone()
-    straight = _tensor(process.corrupt(x0, t, rng=Rng.of(5, 2)).x_t)
-    demand(torch.equal(x0, before), "corrupt changed its input")
-    crooked = _tensor(process.corrupt(x0.T.contiguous().T, t, rng=Rng.of(5, 2)).x_t)
+    before = x0.clone(), t.clone()
+    process.corrupt(x0, t, rng=Rng.of(5, 2))
+    demand(torch.equal(x0, before[0]), "corrupt changed x0 in place")
+    demand(torch.equal(t, before[1]), "corrupt changed t in place")
+
+
+def contiguity(subject: Subject) -> None:
+    """A non-contiguous input gives the same result as a contiguous one."""
+    process, t = _vectors(subject), torch.tensor(0.4).double()
+    x0 = torch.linspace(-1, 1, 6, dtype=torch.float64).view(2, 3)
+    straight = _corrupt(process, x0, t, Rng.of(5, 2))
+    crooked = _corrupt(process, x0.T.contiguous().T, t, Rng.of(5, 2))
     demand(torch.equal(crooked, straight), "a non-contiguous input gives another result")
+
+
+def bad_input(subject: Subject) -> None:
+    """Times for another batch size are refused with both shapes."""
+    process = _vectors(subject)
+    x0, t = torch.zeros(3, 5), torch.tensor([0.2, 0.4], dtype=torch.float64)
+    refused(
+        lambda: process.corrupt(x0, t, rng=Rng.of(0, 3)), "t of shape (2,) for x0 of shape (3, 5)", "(2,)", "(3, 5)"
+    )
 
 
 def reading(subject: Subject) -> None:
@@ -217,11 +282,16 @@ CHECKS: dict[str, Check] = {
     "endpoints": endpoints,
     "derivative": derivative,
     "inverse": inverse,
+    "sde": sde,
     "marginals": marginals,
-    "broadcast": broadcast,
+    "replay": replay,
     "batch-invariance": batch_invariance,
-    "dtypes": dtypes,
+    "broadcast": broadcast,
+    "float64": float64,
+    "half": half,
     "purity": purity,
+    "contiguity": contiguity,
+    "bad-input": bad_input,
 }
 READING: dict[str, Check] = {"reading": reading, "endpoints": reading_ends}
 GRID: dict[str, Check] = {"grid": grid}

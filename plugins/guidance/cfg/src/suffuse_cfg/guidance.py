@@ -33,7 +33,7 @@ class Cfg(Guidance):
     rows whose entries are absent from the condition the branches agree, so those rows are not guided.
 
     ``rescale`` (Lin et al., Common Diffusion Noise Schedules and Sample Steps are Flawed, 2024, arXiv:2305.08891,
-    equations 14 to 16) brings each sample's standard deviation, over all its elements, back towards that of the
+    section 3.4) brings each sample's standard deviation, over all its elements, back towards that of the
     conditional branch: the value is multiplied by ``rescale std(cond)/std(guided) + 1 - rescale``. It does depend on
     the parameterization (theirs is v).
 

@@ -65,16 +65,24 @@ def suffuse_claims() -> list[Component]:
             name="ancestral",
             target="suffuse_ddim.claims:Ancestral",
             summary="At eta = 1 a step is the posterior, to rounding",
+            extras=["claims"],
         ),
-        Component(name="order", target="suffuse_ddim.claims:Order", summary="DDIM converges to the ODE at order 1"),
+        Component(
+            name="order",
+            target="suffuse_ddim.claims:Order",
+            summary="DDIM converges to the ODE at order 1",
+            extras=["claims"],
+        ),
         Component(
             name="round-trip",
             target="suffuse_ddim.claims:RoundTrip",
             summary="Encoding and decoding returns the data, at order 1",
+            extras=["claims"],
         ),
         Component(
             name="few-steps",
             target="suffuse_ddim.claims:FewSteps",
             summary="At 10 and 20 steps DDIM beats ancestral sampling",
+            extras=["claims"],
         ),
     ]

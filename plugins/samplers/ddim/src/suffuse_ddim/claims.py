@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from itertools import pairwise
 from typing import ClassVar, Literal
 
 import attrs
@@ -14,7 +16,7 @@ from suffuse.contracts.task import Claim, Measure
 from suffuse.parts import Uniform
 from suffuse.testing.exact import mixture_system, truth
 from suffuse.testing.mixture import GaussianMixture
-from suffuse.testing.statistics import energy_distance, slope
+from suffuse.testing.statistics import energy_distance
 from suffuse_ddpm.discrete import Discrete
 from suffuse_ddpm.linear import Linear
 from torch import Tensor
@@ -37,7 +39,7 @@ class Ancestral(Claim):
     )
 
     def measure(self, seed: int, *, sabotage: bool = False) -> Measure:
-        """The largest error of mean and standard deviation; in float64, 1e-10 is rounding after cancellation."""
+        """The largest error of mean and standard deviation; in float64, 1e-12 leaves two digits to rounding."""
         process = Discrete()
         system = mixture_system(
             GaussianMixture.random(dim=3, components=4, seed=seed), process, sampler=Ddim(eta=0.5 if sabotage else 1.0)
@@ -52,7 +54,7 @@ class Ancestral(Claim):
             "error of the mean": float((info.transition.mean - law.mean).abs().max()),
             "error of the std": float((info.transition.std - law.std).abs().max()),
         }
-        return Measure(effect=1e-10 - max(numbers.values()), numbers=numbers)
+        return Measure(effect=1e-12 - max(numbers.values()), numbers=numbers)
 
 
 @attrs.frozen(kw_only=True)
@@ -66,10 +68,11 @@ class Order(Claim):
     )
 
     def measure(self, seed: int, *, sabotage: bool = False) -> Measure:
-        """How far within 0.1 of 1 the order is; the slope's own bias is of the size of 1/steps."""
+        """How far within 0.1 of 1 the order is."""
         rng = Rng.of(seed, 32)
-        mean = torch.randn(3, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
-        variance, process = 0.2**2, Linear()
+        generator, process = torch.Generator().manual_seed(seed), Linear()
+        mean = torch.randn(3, dtype=torch.float64, generator=generator)
+        variance = (0.2 + 0.4 * torch.rand((), dtype=torch.float64, generator=generator)) ** 2
         start, end = as_time(1.0), as_time(0.02)
         (a, b), (c, d) = process.scalars(start), process.scalars(end)
         x = _noise(rng, 3)
@@ -78,11 +81,11 @@ class Order(Claim):
             GaussianMixture.single(mean, variance), process, sampler=Ddim(eta=1.0 if sabotage else 0.0)
         )
         errors = {}
-        for steps in (100, 200, 400, 800):
+        for steps in (200, 400, 800):
             times = torch.linspace(1.0, 0.02, steps + 1, dtype=torch.float64)
             found = system.sample(start=x, times=times, dtype=torch.float64, seed=seed)
             errors[steps] = float((found - exact).square().mean().sqrt())
-        return _order(errors)
+        return _order(errors, 0.1)
 
 
 @attrs.frozen(kw_only=True)
@@ -92,15 +95,18 @@ class RoundTrip(Claim):
     tier: ClassVar[Literal["exact"]] = "exact"
     statement: ClassVar[str] = (
         "encoding data along the reversed ODE and decoding the latent returns the data, with an error that falls "
-        "like 1/steps (arXiv:2010.02502, section 5.4 and table 2, where it falls with the steps)"
+        "like 1/steps, up to a logarithm (arXiv:2010.02502, section 5.4 and table 2, where it falls with the steps)"
     )
 
     def measure(self, seed: int, *, sabotage: bool = False) -> Measure:
-        """How far within 0.1 of 1 the order is. Sabotaged, the decoder's grid starts elsewhere than the encoder's."""
+        """How far within 0.2 of 1 the order is: sigma starts like sqrt(t), and ``log(N)/N`` has the order 1 - 1/log(N).
+
+        Sabotaged, the decoder's grid starts elsewhere than the encoder's.
+        """
         mixture = GaussianMixture.random(dim=3, components=4, seed=seed)
         data, rng = truth(mixture, 32, seed), Rng.of(seed, 32)
         errors = {}
-        for steps in (100, 200, 400, 800):
+        for steps in (200, 400, 800):
             system = mixture_system(mixture, Linear(), sampler=Ddim(steps=steps))
             result = Invert().run(system, {"data": data}, rng)
             if sabotage:
@@ -109,7 +115,7 @@ class RoundTrip(Claim):
                 errors[steps] = float((found - data).square().mean().sqrt())
             else:
                 errors[steps] = result.metrics["rmse"]
-        return _order(errors)
+        return _order(errors, 0.2)
 
 
 @attrs.frozen(kw_only=True)
@@ -123,8 +129,8 @@ class FewSteps(Claim):
     )
 
     def measure(self, seed: int, *, sabotage: bool = False) -> Measure:
-        """The smaller of the two gains in energy distance, of 4000 samples."""
-        mixture, n = GaussianMixture.ring(4, radius=1.5, std=0.6), 4000
+        """The smaller of the two gains in energy distance, of 2500 samples."""
+        mixture, n = GaussianMixture.ring(4, radius=1.5, std=0.6), 2500
         data, numbers, gains = truth(mixture, n, seed), {}, []
         for steps in (10, 20):
             found = {}
@@ -141,7 +147,9 @@ def _noise(rng: Rng, dim: int) -> Tensor:
     return rng.at("start").normal(torch.empty(rng.size, dim, dtype=torch.float64))
 
 
-def _order(errors: dict[int, float]) -> Measure:
-    order = slope(list(errors), list(errors.values())).value
+def _order(errors: dict[int, float], tolerance: float) -> Measure:
+    """An error C/N (1 + c/N) has slopes with a bias of c/N; two of them, extrapolated, are free of it."""
+    coarse, fine = (math.log2(a / b) for a, b in pairwise(errors.values()))
+    order = 2 * fine - coarse
     numbers = {"order": order, **{f"rmse, {steps} steps": e for steps, e in errors.items()}}
-    return Measure(effect=0.1 - abs(order - 1), numbers=numbers)
+    return Measure(effect=tolerance - abs(order - 1), numbers=numbers)

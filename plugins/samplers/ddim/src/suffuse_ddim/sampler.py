@@ -53,11 +53,11 @@ class Ddim(Sampler):
         if not isinstance(process, Gaussian):
             raise Unsupported(f"DDIM needs a Gaussian process, got {type(process).__name__}")
         alpha_s, sigma_s = process.scalars(s)
-        share = self._share(process, t, s)
+        share = self._share(process, t, s) if self.eta else None
         prediction = system.denoise(carry.x, t, carry.cond, s=s, rng=rng.at("model"))
-        x_s = combine(alpha_s, prediction.x0, sigma_s * (1 - share).sqrt(), prediction.eps)
-        law, c = None, sigma_s * share.sqrt()
-        if bool((c > 0).any()):
+        kept = sigma_s if share is None else sigma_s * (1 - share).sqrt()
+        x_s, law = combine(alpha_s, prediction.x0, kept, prediction.eps), None
+        if share is not None and bool(((c := sigma_s * share.sqrt()) > 0).any()):
             law = Normal(x_s, c)
             x_s = law.sample(rng.at("noise"))
         info = StepInfo(x_t=carry.x, x_s=x_s, t=t, s=s, prediction=prediction, nfe=prediction.nfe, transition=law)
@@ -65,8 +65,6 @@ class Ddim(Sampler):
 
     def _share(self, process: Gaussian, t: Tensor, s: Tensor) -> Tensor:
         """``c^2/sigma_s^2``: how much of the noise at s is fresh."""
-        if not self.eta:
-            return torch.zeros_like(s)
         if bool((s > t).any()):
             raise Unsupported(f"DDIM goes from t to s > t at eta=0 only, got eta={self.eta:g}")
         forgotten = -torch.expm1(process.log_snr(t) - process.log_snr(s))

@@ -62,7 +62,7 @@ def suffuse_claims() -> list[Component]:
         Component(
             name="guided",
             target="suffuse_dpm_solver_pp.claims:Guided",
-            summary="At large guidance 2M stays closer to the ODE's solution than DDIM and than 2S",
+            summary="At large guidance the data prediction keeps order 2 stable where the noise prediction fails",
             extras=["claims"],
         ),
     ]

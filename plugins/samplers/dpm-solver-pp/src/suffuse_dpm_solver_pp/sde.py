@@ -28,8 +28,8 @@ class Sde(Sampler):
         ``x_s = sigma_s/sigma_t exp(-h) x_t + alpha_s (1 - exp(-2h)) D + sigma_s sqrt(1 - exp(-2h)) z``
 
     with ``D = x0`` at order 1, which is the posterior ``q(x_s | x_t, x_0)`` and so ancestral sampling, and
-    ``D = x0 + (x0 - x0_prev)/(2 r)``, ``r = h_prev/h`` at order 2 (Lu et al., DPM-Solver++, 2022, arXiv:2211.01095,
-    section 5). The noise is of the stream ``noise`` and is not drawn where its weight is 0, as in a last step to
+    ``D = x0 + (x0 - x0_prev)/(2 r)``, ``r = h_prev/h`` at order 2 (Lu et al., DPM-Solver++, 2022, arXiv:2211.01095).
+    The noise is of the stream ``noise`` and is not drawn where its weight is 0, as in a last step to
     ``sigma_s = 0``. Lower orders at the ends are as in ``multistep``. Raises ``Unsupported`` for ``s > t``.
     """
 

@@ -22,11 +22,13 @@ def suffuse_metrics() -> list[Component]:
             name="frechet",
             target="suffuse_digits.metrics:Frechet",
             summary="Fréchet distance of a classifier's features; lower is better",
+            shape=(1, 8, 8),
         ),
         Component(
             name="accuracy",
             target="suffuse_digits.metrics:Accuracy",
             summary="share of samples that a classifier reads as asked; higher is better",
+            shape=(1, 8, 8),
         ),
     ]
 

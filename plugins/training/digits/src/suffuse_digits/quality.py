@@ -37,9 +37,11 @@ class Quality(Task):
     def run(self, system: System, inputs: Mapping[str, Any], rng: Rng) -> Result:
         """Raises ``InvalidInput`` for other inputs."""
         train, test = Digits(split="train"), Digits(split="test").everything()
-        n = {"n": len(train), **inputs}["n"]
-        if set(inputs) - {"n"} or isinstance(n, bool) or not isinstance(n, int) or not 2 <= n <= len(train):
-            raise InvalidInput(f"digits/quality takes n, from 2 to {len(train)}, got {dict(inputs)}")
+        if unknown := set(inputs) - {"n"}:
+            raise InvalidInput(f"digits/quality takes n, got {', '.join(sorted(unknown))}")
+        n = inputs.get("n", len(train))
+        if isinstance(n, bool) or not isinstance(n, int) or not 2 <= n <= len(train):
+            raise InvalidInput(f"n must be an integer from 2 to {len(train)}, got {n!r}")
         real = train.rows(torch.arange(n) * len(train) // n, rng)
         label, evaluations = real.cond["label"], 0
 
