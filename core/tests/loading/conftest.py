@@ -58,6 +58,8 @@ def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
     """An empty site, on `sys.path` for this test."""
     for name in ("SUFFUSE_BLOCK", "SUFFUSE_PLUGINS", "SUFFUSE_STRICT"):
         monkeypatch.delenv(name, raising=False)
+    for name in [n for n in sys.modules if n.startswith("suffuse_")]:  # the real ones, back after the test
+        monkeypatch.delitem(sys.modules, name)
     modules = set(sys.modules)
     site = Site(tmp_path)
     for name in ("second", "site"):

@@ -26,6 +26,7 @@ CORE = [
     (Terminal, core.ToZero()),
     (Terminal, core.Stop()),
     (Terminal, core.AtMean()),
+    (Guidance, core.Clip(low=-0.5)),
     (Codec, core.Identity()),
     (Codec, core.Range(low=-2.0, high=5.0)),
     (Codec, core.Range(low=-math.inf, high=5)),
@@ -92,7 +93,7 @@ def test_every_type_of_setting_comes_back(parts, registry):
 
 
 def test_all_settings_are_written_but_none():
-    assert unstructure(core.LogSnr())["with"] == {"start": 1.0, "end": 1e-3}
+    assert unstructure(core.LogSnr())["with"] == {"start": 1.0, "end": 1e-3, "lowest": -10.0}
 
 
 def test_nothing_but_what_was_given(parts, registry):

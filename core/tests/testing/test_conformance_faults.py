@@ -11,8 +11,7 @@ from suffuse.contracts.law import Normal
 from suffuse.contracts.network import Backbone, check_labels
 from suffuse.contracts.part import module, setting
 from suffuse.contracts.process import Corruption, Gaussian, Kernel, as_time
-from suffuse.contracts.rng import Rng
-from suffuse.contracts.sampler import Carry, Sampler, StepInfo
+from suffuse.contracts.sampler import Sampler, StepInfo
 from suffuse.contracts.state import combine, promote
 from suffuse.errors import InvalidInput
 from suffuse.testing import check
@@ -237,9 +236,7 @@ class Euler(Sampler):
         p = system.denoise(x_t, t, carry.cond, s=s)
         alpha, sigma = system.process.scalars(s)
         x = self.write(carry.x, combine(alpha, p.x0, sigma, p.eps), rng)
-        return attrs.evolve(carry, x=x, n=carry.n + 1), StepInfo(
-            x_t=carry.x, x_s=x, t=t, s=s, prediction=p, nfe=p.nfe
-        )
+        return attrs.evolve(carry, x=x, n=carry.n + 1), StepInfo(x_t=carry.x, x_s=x, t=t, s=s, prediction=p, nfe=p.nfe)
 
     def read(self, x):
         return x

@@ -1,6 +1,8 @@
 """For every rule of the kit something broken that fails it, and something right that does not."""
 
+import runpy
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, ClassVar
 
 import attrs
@@ -16,7 +18,7 @@ from suffuse.contracts.operator import LinearOperator
 from suffuse.contracts.part import module, setting
 from suffuse.contracts.prediction import Mean
 from suffuse.contracts.process import as_time
-from suffuse.contracts.sampler import Carry, Grid, Sampler, StepInfo, Terminal
+from suffuse.contracts.sampler import Grid, Sampler, StepInfo, Terminal
 from suffuse.contracts.space import Euclidean, Space
 from suffuse.contracts.state import combine, promote
 from suffuse.contracts.task import Claim, Dataset, Example, Metric, Result, Task
@@ -26,10 +28,11 @@ from suffuse.records import Component, Origin, Plugin
 from suffuse.registry import Registry
 from suffuse.testing import check
 from suffuse.testing.checks import ALL, BUILDS_ON, BY_KIND
-from suffuse.testing.stand_ins import Circle, FirstOrder
+from suffuse.testing.stand_ins import Circle
 from torch import nn
 
 frozen = attrs.frozen(kw_only=True)
+GONE = Path("no/such/folder")
 RIGHT: list[tuple[type, dict[str, Any]]] = []
 BROKEN: list[tuple[type, str, dict[str, Any]]] = []
 
@@ -142,13 +145,11 @@ class SignOfV(Velocity):
 
 @breaks("endpoints")
 @frozen
-class NanScale(Velocity):
-    """0 times infinity at t = 0."""
+class NoNoiseLevel(Velocity):
+    """The network is told minus infinity where sampling starts."""
 
-    def mix(self, process, t):
-        alpha, sigma = process.scalars(t)
-        ratio = alpha / sigma
-        return -sigma, torch.where(t > 0.5, alpha, sigma * ratio + 0 * ratio.nan_to_num(nan=0.0, posinf=torch.inf))
+    def scaling(self, process, t):
+        return Scaling(1.0, torch.log(1 - t))
 
 
 @right()
@@ -195,8 +196,6 @@ class Silent(Terminal):
 
 
 # --- samplers and guidance
-
-FEW = {"example": {"steps": 12}}
 
 
 @frozen
@@ -877,16 +876,10 @@ def test_weights_that_are_not_there_fail_to_load(tmp_path):
     assert "suffuse.json" in failed["load"]
 
 
-from pathlib import Path  # noqa: E402
-
-GONE = Path("no/such/folder")
-
-
 def test_every_rule_has_something_that_breaks_it():
-    import test_conformance_faults as faults
-
+    faults = runpy.run_path(str(Path(__file__).with_name("test_conformance_faults.py")))["FAULTS"]
     broken = {checks[rule] for cls, rule, _ in BROKEN if (checks := {**ALL, **BY_KIND[cls.kind]})}
-    broken |= {{**ALL, **BY_KIND[cls.kind]}[rule] for cls, rule, _ in faults.FAULTS.values()}
+    broken |= {{**ALL, **BY_KIND[cls.kind]}[rule] for cls, rule, _ in faults.values()}
     broken.add(BY_KIND["weights"]["load"])
     every = {rule: f"{kind}:{name}" for kind, rules in {"part": ALL, **BY_KIND}.items() for name, rule in rules.items()}
     assert {name for rule, name in every.items() if rule not in broken} == set()

@@ -14,7 +14,7 @@ from typing import TypeAlias
 import torch
 from torch import Tensor
 
-__all__ = ["MASK", "Words", "exponential", "fraction", "log", "normal", "philox", "scaled", "sqrt"]
+__all__ = ["MASK", "Words", "exponential", "fraction", "log", "normal", "philox", "philox_integers", "scaled", "sqrt"]
 
 Words: TypeAlias = tuple[Tensor, Tensor, Tensor, Tensor]
 
@@ -48,6 +48,16 @@ def philox(index: Tensor, tag: int, keys: Tensor) -> Words:
         c2.bitwise_xor_(c3).bitwise_xor_(k1 + r * _W1).bitwise_and_(MASK)
         c1, c3, p0, p1 = p1, p0, c3, c1
     return c0, c1.bitwise_and_(MASK), c2, c3.bitwise_and_(MASK)
+
+
+def philox_integers(index: int, tag: int, k0: int, k1: int) -> tuple[int, int, int, int]:
+    """The same four words of one index and one key, in plain integers: for a few, much faster than in tensors."""
+    c0, c1, c2, c3 = index & MASK, index >> 32, tag & MASK, tag >> 32
+    for r in range(10):
+        p0, p1 = c0 * _M0, c2 * _M1
+        c0, c1 = (p1 >> 32) ^ c1 ^ ((k0 + r * _W0) & MASK), p1 & MASK
+        c2, c3 = (p0 >> 32) ^ c3 ^ ((k1 + r * _W1) & MASK), p0 & MASK
+    return c0, c1, c2, c3
 
 
 def scaled(high: Tensor, low: Tensor, span: int) -> Tensor:

@@ -93,7 +93,9 @@ def module(cls: type[T]) -> type[T]:
     """
 
     def before(self: Any) -> None:  # noqa: ANN401
-        super(made, self).__init__()
+        from torch.nn import Module
+
+        Module.__init__(self)  # not super's: that of a derived class would come back here
 
     cls.__attrs_pre_init__ = before  # type: ignore[attr-defined]
     made: type[T] = attrs.define(eq=False, slots=False, kw_only=True, on_setattr=attrs.setters.NO_OP)(cls)

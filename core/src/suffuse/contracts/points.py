@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import wraps
-from typing import Any, TypeVar
+from typing import Any, TypeVar, TypeVarTuple
 
 import attrs
 import torch
@@ -13,13 +13,14 @@ from torch import Tensor
 __all__ = ["at_points", "constant"]
 
 _P = TypeVar("_P")
+_S = TypeVarTuple("_S")
 _V = TypeVar("_V")
 
 _MOST = 4096  # points kept; beyond, all are forgotten
 
 
-def at_points(schedule: Callable[[_P, Tensor], _V]) -> Callable[[_P, Tensor], _V]:
-    """Let a process keep what this method of it gives at single times ``()``.
+def at_points(schedule: Callable[[_P, Tensor, *_S], _V]) -> Callable[[_P, Tensor, *_S], _V]:
+    """Let a process keep what this function of it, a time ``()`` and some plain settings gives.
 
     On one number an operation costs its call alone, a microsecond or two, and a schedule takes tens of them. Kept by
     the tensor's identity, so a lookup reads no value and waits for no device. Nothing stale can come back: kept are
@@ -28,19 +29,20 @@ def at_points(schedule: Callable[[_P, Tensor], _V]) -> Callable[[_P, Tensor], _V
     name = f"_{schedule.__name__}_at"
 
     @wraps(schedule)
-    def method(self: _P, t: Tensor) -> _V:
+    def method(self: _P, t: Tensor, *settings: *_S) -> _V:
         if type(t) is not Tensor or t.ndim or t.requires_grad or t.is_inference() or torch.compiler.is_compiling():
-            return schedule(self, t)
-        kept: dict[int, tuple[Tensor, _V, list[int]]] = vars(self).setdefault(name, {})
-        found = kept.get(id(t))
+            return schedule(self, t, *settings)
+        kept: dict[Any, tuple[Tensor, _V, list[int]]] = vars(self).setdefault(name, {})
+        key = (id(t), *settings)
+        found = kept.get(key)
         if found is not None and found[0] is t and found[2] == _versions(t, found[1]):
             return found[1]
         with torch.inference_mode(False):  # what is kept may meet gradients later
-            value = schedule(self, t)
+            value = schedule(self, t, *settings)
         if constant(self):
             if len(kept) >= _MOST:
                 kept.clear()
-            kept[id(t)] = (t, value, _versions(t, value))
+            kept[key] = (t, value, _versions(t, value))
         return value
 
     return method

@@ -21,6 +21,7 @@ import attrs
 import torch
 from torch import Tensor
 
+from suffuse.contracts.points import at_points
 from suffuse.contracts.process import Gaussian, LinearGaussian, as_time
 from suffuse.contracts.state import State, combine, promote, rows, tree_map
 from suffuse.errors import Unsupported
@@ -154,12 +155,9 @@ class Mean(Prediction):
     def _as(self, to: Mix, what: str) -> State:
         if _same(self.mix, to):
             return tree_map(promote, self.value)
-        (a, b), (c, d) = self.mix, to
-        alpha, sigma = self.process.scalars(self.t)
-        det = _minus(_times(alpha, b), _times(sigma, a))
-        _nonzero(det, f"{what} does not follow from this parameterization at this noise level")
-        in_x, in_value = _minus(_times(c, b), _times(d, a)), _minus(_times(alpha, d), _times(sigma, c))
-        return combine(in_x / det, self.x_t, in_value / det, self.value)
+        plain = not any(isinstance(w, Tensor) for w in (*self.mix, *to))
+        in_x, in_value = (_kept_weights if plain else _weights)(self.process, self.t, self.mix, to, what)
+        return combine(in_x, self.x_t, in_value, self.value)
 
     def _read(self, other: Prediction) -> State:
         return cast(Mean, other)._as(self.mix, "the other prediction")
@@ -275,6 +273,19 @@ def _same(p: Mix, q: Mix) -> bool:
         x is y or (not isinstance(x, Tensor) and not isinstance(y, Tensor) and x == y)
         for x, y in zip(p, q, strict=True)
     )
+
+
+def _weights(process: Gaussian, t: Tensor, mix: Mix, to: Mix, what: str) -> Mix:
+    """The weights of x_t and of the mix in another mix ``to``."""
+    (a, b), (c, d) = mix, to
+    alpha, sigma = process.scalars(t)
+    det = _minus(_times(alpha, b), _times(sigma, a))
+    _nonzero(det, f"{what} does not follow from this parameterization at this noise level")
+    in_x, in_value = _minus(_times(c, b), _times(d, a)), _minus(_times(alpha, d), _times(sigma, c))
+    return in_x / det, in_value / det
+
+
+_kept_weights = at_points(_weights)
 
 
 def _times(w: float | Tensor, factor: float | Tensor) -> float | Tensor:

@@ -16,7 +16,7 @@ import attrs
 import torch
 from torch import Tensor
 
-from suffuse.contracts._philox import MASK, Words, exponential, fraction, log, normal, philox, scaled
+from suffuse.contracts._philox import MASK, Words, exponential, fraction, log, normal, philox, philox_integers, scaled
 from suffuse.errors import InvalidInput
 
 __all__ = ["Rng"]
@@ -100,6 +100,9 @@ class Rng:
         """
         seed, n = _integer(seed, "a seed", 0, 2**64), _integer(n, "the number of streams", 0, 2**31)
         start = _integer(start, "start", 0, 2**62)
+        if n <= 16:
+            words = [philox_integers(i, 0, seed & MASK, seed >> 32)[:2] for i in range(start, start + n)]
+            return cls(torch.tensor(words, dtype=torch.int64, device="cpu").reshape(n, 2).to(device))
         key = torch.tensor([[seed & MASK, seed >> 32]], dtype=torch.int64, device="cpu")
         index = torch.arange(start, start + n, dtype=torch.int64, device="cpu")
         return cls(_as_keys(philox(index, 0, key)).to(device))

@@ -133,16 +133,22 @@ def run_check(subject: Subject, name: str) -> Result:
     A failure is laid to the check that owns its cause: where one that this check builds on fails too, this one was
     not run. Each is run once for a subject.
     """
+    result = _run(subject, name)
+    if result.status == "failed" and (cause := _cause(subject, name)) != name:
+        told = f"says nothing while {cause!r} fails: {result.reason}"
+        return attrs.evolve(result, status="not run", reason=told)
+    return result
+
+
+def _cause(subject: Subject, name: str) -> str:
+    """The failing check that this failing one builds on, in the end; itself if there is none."""
     from suffuse.testing.checks import BUILDS_ON
 
-    result = _run(subject, name)
-    if result.status != "failed":
-        return result
+    known = checks_of(subject.kind)
     for other in ("resolves", *BUILDS_ON.get(name, ())):
-        if other != name and other in checks_of(subject.kind) and _run(subject, other).status == "failed":
-            told = f"says nothing while {other!r} fails: {result.reason}"
-            return attrs.evolve(result, status="not run", reason=told)
-    return result
+        if other != name and other in known and _run(subject, other).status == "failed":
+            return _cause(subject, other)
+    return name
 
 
 def _run(subject: Subject, name: str) -> Result:

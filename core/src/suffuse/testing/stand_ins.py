@@ -112,7 +112,7 @@ class LinearNet(Backbone):
         """``W [x, c_noise] + e_label``."""
         if x.ndim != 2 or x.shape[1] != self.dim:
             raise InvalidInput(f"expected inputs (batch, {self.dim}), got {tuple(x.shape)}")
-        out = self.run("main", torch.cat([x, c_noise[:, None]], dim=1))
+        out = self.run("main", torch.cat([x, c_noise[:, None].to(x.dtype)], dim=1))
         null = torch.full((len(x),), self.classes, device=x.device)
         at = torch.where(cond.present("label"), cond["label"], null) if "label" in cond else null
         shift: Tensor = self.label(at)

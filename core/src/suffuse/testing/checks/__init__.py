@@ -53,9 +53,10 @@ BUILDS_ON = {
     "gradients": ("endpoints", "purity"),
     "transition": ("endpoints",),
     "acts": ("endpoints",),
-    "conditions": (*_RUNS, "replay"),
+    "conditions": (*_RUNS, "replay", "batch-invariance"),
     "blocks": (*_RUNS, "replay"),
     "saved": (*_RUNS, "replay", "registered"),
     "trains": _RUNS,
+    "last": ("grid",),
     "bad-input": (*_RUNS, "broadcast"),
 }

@@ -238,7 +238,7 @@ def reading(subject: Subject) -> None:
 
 
 def reading_ends(subject: Subject) -> None:
-    """At t = 0 and t = 1 every reading is finite or refused."""
+    """At t = 0 and t = 1 every reading is finite or refused; at t = 1, where sampling starts, so is the scaling."""
     part = subject.part
     assert isinstance(part, Parameterization)
     x = torch.ones(2, 3, dtype=torch.float64)
@@ -250,7 +250,13 @@ def reading_ends(subject: Subject) -> None:
                     got = getattr(Mean(value=x, x_t=x, t=t, process=process, mix=mix), name)
                 except Unsupported:
                     continue
-                demand(bool(_tensor(got).isfinite().all()), f"{name} at t = {float(t):g} is not finite")
+                demand(_tensor(got).isfinite().all(), f"{name} at t = {float(t):g} is not finite")
+        try:
+            scaling = part.scaling(process, t)
+        except Unsupported:
+            continue
+        told = f"at t = 1 of {type(process).__name__} c_in is {scaling.c_in} and c_noise is {scaling.c_noise}"
+        demand(torch.as_tensor(scaling.c_in).isfinite().all() and scaling.c_noise.isfinite().all(), told)
 
 
 def _processes(subject: Subject) -> list[Gaussian]:

@@ -54,7 +54,8 @@ def heun(system: System, x: State, cond: Condition, t: Tensor, s: Tensor, rng: R
     if not bool(noisy.any()):
         return x_s, now, now.nfe
     # Rows that end at zero beside rows that do not: their second slope is taken somewhere harmless, and not used.
-    then = system.denoise(x_s, torch.where(noisy, s, t), cond, s=s, rng=rng.at("second"))
+    there = s if bool(noisy.all()) else torch.where(noisy, s, t)
+    then = system.denoise(x_s, there, cond, s=s, rng=rng.at("second"))
     half = torch.where(noisy, (sigma_s - alpha_s * (sigma_t / alpha_t)) / 2, 0.0)
     change = combine(1.0, then.eps, -1.0, now.eps)
     return combine(1.0, x_s, half, change), now, now.nfe + then.nfe

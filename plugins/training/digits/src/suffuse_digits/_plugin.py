@@ -103,11 +103,6 @@ def suffuse_claims() -> list[Component]:
             summary="guided digits are read as asked more often than unguided, at equal evaluations",
         ),
         Component(
-            name="few-steps",
-            target="suffuse_digits.claims:FewSteps",
-            summary="at 35 evaluations Heun's digits are closer to real ones than ancestral sampling's",
-        ),
-        Component(
             name="resampling-agrees",
             target="suffuse_digits.claims:ResamplingAgrees",
             summary="resampling fills in better than plain replacement at equal evaluations",

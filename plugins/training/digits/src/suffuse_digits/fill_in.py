@@ -40,7 +40,9 @@ class FillIn(Task):
 
     needs: ClassVar[frozenset[str]] = frozenset({"gaussian"})
 
-    guidance: Guidance = setting(factory=Replace, doc="what reads known and mask; applied after the system's own")
+    guidance: Guidance = setting(
+        factory=lambda: Replace(resamplings=5), doc="what reads known and mask; applied after the system's own"
+    )
 
     def run(self, system: System, inputs: Mapping[str, Any], rng: Rng) -> Result:
         """Raises ``InvalidInput`` for other inputs, and for a system that is not one of digits."""

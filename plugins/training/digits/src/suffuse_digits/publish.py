@@ -12,8 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import attrs
+from suffuse.contracts.guidance import Guidance
 from suffuse.contracts.rng import Rng
+from suffuse.parts import Chain
 from suffuse.pipeline import Pipeline
+from suffuse_cfg.guidance import Cfg
 
 from suffuse_digits.quality import Quality
 
@@ -21,14 +24,22 @@ __all__ = ["figures", "publish"]
 
 
 def figures(pipeline: Pipeline) -> dict[str, Any]:
-    """What ``digits/quality`` finds for the saved sampler, with the saved guidance and without; seed 0."""
+    """What ``digits/quality`` finds for the saved sampler, with classifier-free guidance as saved and off; seed 0."""
     found: dict[str, Any] = {}
-    for name, system in (("guided", pipeline.system), ("unguided", attrs.evolve(pipeline.system, guidance=None))):
+    off = attrs.evolve(pipeline.system, guidance=_off(pipeline.system.guidance))
+    for name, system in (("guided", pipeline.system), ("unguided", off)):
         began = time.perf_counter()
         metrics = Quality().run(system, {}, Rng.of(0, 1)).metrics
         found[name] = {k: round(v, 4) for k, v in metrics.items()}
         found[name]["seconds"] = round(time.perf_counter() - began, 1)
     return found
+
+
+def _off(guidance: Guidance | None) -> Guidance | None:
+    """The same guidance with classifier-free guidance at scale 1."""
+    if isinstance(guidance, Chain):
+        return Chain(parts=tuple(part for g in guidance.parts if (part := _off(g)) is not None))
+    return attrs.evolve(guidance, scale=1.0) if isinstance(guidance, Cfg) else guidance
 
 
 def publish(run: Path, folder: Path) -> dict[str, Any]:

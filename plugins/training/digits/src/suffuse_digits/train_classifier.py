@@ -1,4 +1,4 @@
-"""Train the classifier anew: ``python -m suffuse_digits.train_classifier``. About a minute on two cores.
+"""Train the classifier anew: ``python -m suffuse_digits.train_classifier``.
 
 It is a plain supervised network, so this is a plain loop and not the trainer of diffusion models. Cross-entropy on
 the train split, Adam with a one-cycle rate, and shifts by up to one pixel; the same weights for the same seed and
