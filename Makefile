@@ -27,7 +27,7 @@ $(STAMP): $(BIN)/uv pyproject.toml $(addsuffix /pyproject.toml,$(PACKAGES))
 setup: $(STAMP)  ## install torch, the core and every plugin, editable, in .venv
 
 demo: setup  ## draw, swap, fill in and score digits, and leave a report (about a minute)
-	$(BIN)/suffuse run docs/demo.toml --out out/demo
+	OMP_NUM_THREADS=1 $(BIN)/suffuse run docs/demo.toml --out out/demo  # networks this small gain nothing from threads
 
 lint: setup  ## formatting, lint rules, strict types of the core
 	$(BIN)/ruff format --check .

@@ -34,10 +34,9 @@ def test_both_weights_draw_the_digit_that_is_asked_for(suffuse, weights: str) ->
     # By chance one in ten would be read as asked for; 100 draws of chance reach 35 % with probability 1e-10.
     assert record["metrics"]["accuracy"] > 0.35
     assert record["nfe"] == 2 * 19
-    floor = json.loads(suffuse("sample", "digits/digits", "--set", "split=test", "--n", "100", *SCORE, "--json"))
     noise = json.loads(suffuse("sample", weights, "--label", "0-9", "--n", "100", "--set", "sampler.terminal=stop",
                                "--set", "sampler.steps=2", *SCORE, "--json"))  # fmt: skip
-    assert floor["metrics"]["frechet"] < record["metrics"]["frechet"] < noise["metrics"]["frechet"]
+    assert record["metrics"]["frechet"] < noise["metrics"]["frechet"]
 
 
 @pytest.mark.parametrize(

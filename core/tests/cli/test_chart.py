@@ -1,8 +1,8 @@
 import math
 import re
 
-from suffuse.chart import Point, chart
-from suffuse.report import command_lines
+from suffuse.cli.chart import Point, chart
+from suffuse.cli.report import command_lines
 
 
 def spots(svg: str) -> list[tuple[float, float]]:

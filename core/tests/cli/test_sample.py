@@ -103,7 +103,7 @@ def test_a_folder_and_a_spec_file_are_pipelines_too(suffuse, toy: Path, site: Pa
 
 
 def test_points_in_the_plane_are_scattered() -> None:
-    from suffuse.pictures import columns_for, drawable, scatter
+    from suffuse.cli.pictures import columns_for, drawable, scatter
 
     x = torch.randn(50, 2, generator=torch.Generator().manual_seed(0))
     assert drawable(x)

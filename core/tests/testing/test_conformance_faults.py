@@ -400,12 +400,12 @@ class _Vectors(Backbone):
     def compute(self, x: Tensor, c_noise: Tensor, cond: Condition) -> Tensor:
         null = torch.full((len(x),), self.classes)
         at = torch.where(cond.present("label"), cond["label"], null) if "label" in cond else null
-        level = self.widen(self.features_of(c_noise)[:, None])
+        level = self.widen(self.features_of(c_noise, x.dtype)[:, None])
         h = self.first(x) + level + self.label(at)
         return self.last(torch.relu(self.run("main", torch.relu(h))))
 
-    def features_of(self, c_noise: Tensor) -> Tensor:
-        return c_noise
+    def features_of(self, c_noise: Tensor, dtype: torch.dtype) -> Tensor:
+        return c_noise.to(dtype)
 
 
 @module
@@ -444,16 +444,16 @@ class NetCalibrated(_Vectors):
 class NetHalf(_Vectors):
     """The noise level's features stay in float32 where the network is in half precision."""
 
-    def features_of(self, c_noise):
-        return torch.cos(c_noise if c_noise.dtype == torch.float64 else c_noise.float())
+    def features_of(self, c_noise, dtype):
+        return torch.cos(c_noise)
 
 
 @module
 class NetSingle(_Vectors):
-    """The noise level's features are made in bfloat16 or float32, whatever else may come."""
+    """The noise level's features are made in float32 at the most."""
 
-    def features_of(self, c_noise):
-        return torch.cos(c_noise if c_noise.element_size() < 4 else c_noise.float())
+    def features_of(self, c_noise, dtype):
+        return torch.cos(c_noise.float()).to(dtype if dtype.itemsize < 4 else torch.float32)
 
 
 @module

@@ -331,7 +331,7 @@ class _Vectors(Backbone):
     def embed(self, c_noise, cond):
         null = torch.full((len(c_noise),), 3)
         at = torch.where(cond.present("label"), cond["label"], null) if "label" in cond else null
-        return self.level(c_noise[:, None]) + self.label(at)
+        return self.level(c_noise[:, None].to(self.level.weight.dtype)) + self.label(at)
 
     def middle(self, h):
         return self.run("main", h)
@@ -384,7 +384,7 @@ class NoNull(_Vectors):
 
     def embed(self, c_noise, cond):
         at = cond["label"] if "label" in cond else torch.full((len(c_noise),), 3)
-        return self.level(c_noise[:, None]) + self.label(at)
+        return self.level(c_noise[:, None].to(self.level.weight.dtype)) + self.label(at)
 
 
 @breaks("blocks")

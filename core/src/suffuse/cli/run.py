@@ -16,15 +16,15 @@ from typing import TYPE_CHECKING, Any
 
 from suffuse.cli import COMMANDS, Arguments, count, sample, tell_faults
 from suffuse.cli.console import device_of, number, uses, value_of, versions
+from suffuse.cli.opening import Shelf, locate
+from suffuse.cli.saving import prepare, write_files
 from suffuse.errors import InvalidInput, SpecError
-from suffuse.opening import Shelf, locate
 from suffuse.registry import registry
-from suffuse.saving import prepare, write_files
 from suffuse.spec.grammar import located, split
 
 if TYPE_CHECKING:
+    from suffuse.cli.report import Exhibit, Step, Story
     from suffuse.contracts.task import Result
-    from suffuse.report import Exhibit, Step, Story
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -128,8 +128,8 @@ def _inputs(items: Sequence[str]) -> dict[str, Any]:
 def _write(folder: Path, result: Result, record: dict[str, Any]) -> None:
     from safetensors.torch import save
 
+    from suffuse.cli.pictures import enlarged, png
     from suffuse.contracts.state import leaves
-    from suffuse.pictures import enlarged, png
 
     contents: dict[Path, bytes] = {}
     for name, picture in result.pictures.items():
@@ -169,7 +169,7 @@ def _cell(value: object) -> str:
 
 
 def _run_file(args: argparse.Namespace, shelf: Shelf) -> int:
-    from suffuse import report
+    from suffuse.cli import report
     from suffuse.spec import load_toml, structure
 
     path = Path(args.what)
@@ -227,7 +227,7 @@ def _perform(
     shelf: Shelf,
     whole: argparse.Namespace,
 ) -> Exhibit:
-    from suffuse.report import Exhibit
+    from suffuse.cli.report import Exhibit
 
     args.quiet = whole.quiet or whole.json
     if args.command in ("sample", "run"):

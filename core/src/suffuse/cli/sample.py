@@ -15,10 +15,10 @@ import attrs
 
 from suffuse.cli import tell_faults
 from suffuse.cli.console import device_of, number, progress, stem, uses, value_of, versions
+from suffuse.cli.opening import Shelf, Source, locate
+from suffuse.cli.saving import prepare, write_files
 from suffuse.errors import InvalidInput
-from suffuse.opening import Shelf, Source, locate
 from suffuse.registry import Registry, registry
-from suffuse.saving import prepare, write_files
 from suffuse.spec import override
 from suffuse.spec.grammar import split
 
@@ -285,7 +285,7 @@ def _brief(value: object, known: Registry) -> str:
 def _write(out: Path, drawn: _Drawn, record: dict[str, Any], show: int) -> None:
     from safetensors.torch import save
 
-    from suffuse import pictures
+    from suffuse.cli import pictures
     from suffuse.contracts.state import leaves, rows
 
     x = drawn.example.x

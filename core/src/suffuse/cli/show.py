@@ -13,12 +13,12 @@ from typing import Any
 
 import attrs
 
-from suffuse import evidence
 from suffuse.cli import count, tell_faults
+from suffuse.cli.opening import Source, locate
 from suffuse.errors import SuffuseError, WeightsError
-from suffuse.opening import Source, locate
 from suffuse.registry import FREE_KINDS, Entry, Registry, registry
 from suffuse.spec import describe, dump_toml, load_json
+from suffuse.testing import evidence
 
 _LEFT = 12  # where the second column begins
 

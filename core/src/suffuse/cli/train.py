@@ -11,8 +11,8 @@ from pathlib import Path
 
 from suffuse.cli import tell_faults
 from suffuse.cli.console import number, progress
+from suffuse.cli.saving import prepare
 from suffuse.registry import registry
-from suffuse.saving import prepare
 from suffuse.spec import load_toml, override
 
 

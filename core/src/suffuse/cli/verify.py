@@ -11,11 +11,11 @@ from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from multiprocessing import get_context
 from typing import Any
 
-from suffuse import evidence
 from suffuse.cli import tell_faults
 from suffuse.cli.console import progress
 from suffuse.errors import InvalidInput
 from suffuse.registry import Registry, registry
+from suffuse.testing import evidence
 
 _BUDGET = "not run: the time budget was used up"
 
@@ -65,7 +65,7 @@ def _needs_measuring(tiers: Mapping[str, str]) -> bool:
 
 
 def _measure(args: argparse.Namespace, known: Registry, chosen: Sequence[str]) -> dict[str, Any]:
-    from suffuse.verify import Job, collect, jobs_of
+    from suffuse.testing.verify import Job, collect, jobs_of
 
     jobs = [job for key in chosen for job in jobs_of(known, key)]
     if args.tier:
@@ -91,7 +91,7 @@ def _of(known: Registry, job: Any) -> set[str]:  # noqa: ANN401 - a Job, whose m
 
 def _run(jobs: Sequence[Any], processes: int, budget: float | None) -> Iterator[tuple[Any, Mapping[str, Any]]]:
     """Results as they come. Fresh processes, one thread each; Ctrl-C ends them and writes nothing."""
-    from suffuse.verify import run_job
+    from suffuse.testing.verify import run_job
 
     end = time.monotonic() + budget if budget is not None else float("inf")
     waiting = list(reversed(jobs))

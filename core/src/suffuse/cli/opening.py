@@ -101,8 +101,8 @@ class Shelf:
         Weights are loaded once; they are frozen and in evaluation mode. Raises ``WeightsError`` for a change to a
         part that has weights, since they fit its own settings only.
         """
+        from suffuse.cli.swapping import swap
         from suffuse.pipeline import Pipeline
-        from suffuse.swapping import swap
 
         self.check(source, assignments)
         if source.kind == "file":

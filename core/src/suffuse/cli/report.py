@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 import attrs
 
-from suffuse.chart import Point, chart
+from suffuse.cli.chart import Point, chart
 from suffuse.errors import SpecError
 
 __all__ = ["Column", "Exhibit", "Section", "Step", "Story", "page"]
@@ -89,7 +89,7 @@ def page(story: Story, exhibits: Mapping[tuple[int, int], Exhibit], *, seconds: 
     rows = _rows(story, exhibits)
     numbers = {id(exhibit): i for i, exhibit in enumerate(rows, 1)}
     sections = [_section(i, section, story, exhibits, numbers) for i, section in enumerate(story.section)]
-    template = Template(files("suffuse").joinpath("report.html").read_text(encoding="utf-8"))
+    template = Template(files("suffuse.cli").joinpath("report.html").read_text(encoding="utf-8"))
     return template.substitute(
         title=escape(story.title),
         lead="\n".join(f"<p>{_prose(text)}</p>" for text in story.text),

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from suffuse.cli.opening import edit
 from suffuse.errors import WeightsError
-from suffuse.opening import edit
 from suffuse.registry import Registry
 from suffuse.registry import registry as installed
 from suffuse.spec import check_spec, structure, unstructure

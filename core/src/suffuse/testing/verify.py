@@ -14,9 +14,9 @@ from typing import Any, cast
 import attrs
 import torch
 
-from suffuse import evidence
 from suffuse.contracts.task import Claim, Measure, NotHere
 from suffuse.registry import Registry, registry
+from suffuse.testing import evidence
 
 __all__ = ["Job", "collect", "jobs_of", "run_job"]
 
