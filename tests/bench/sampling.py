@@ -3,7 +3,7 @@
 Run it with ``make bench`` or ``python tests/bench/sampling.py [--threads N] [--only TEXT] [--rounds N]``. All must give
 the same samples from the same noise before anything is timed. Then they take turns: a round times each once, in an
 order that rotates, and ratios are taken within a round, so that the machine's other work cancels. Shown are medians
-over the rounds, and a 95 % interval of the median ratio. A claim holds if its whole interval does.
+over the rounds, and a 95 % interval of the median ratio; no difference is claimed that the interval does not show.
 """
 
 import argparse
@@ -16,8 +16,8 @@ from contestants import Run, contestants
 from suffuse_ddpm.unet import UNet
 from torch import Tensor, nn
 
-# Relative to the largest value: float32 rounding over the steps. A time index off by one changes 4 %.
-TOLERANCE = 1e-5
+# Relative to the largest value: float32 rounding, grown over 50 steps. A time index off by one changes 4 %.
+TOLERANCE = 1e-4
 
 
 @attrs.frozen(kw_only=True)
@@ -62,8 +62,8 @@ class Interval:
     def __str__(self) -> str:
         return f"{self.median:.3f}  ({self.low:.3f} ... {self.high:.3f})"
 
-    def at_most(self, bound: float) -> str:
-        return "yes" if self.high <= bound else "NO" if self.low > bound else "undecided"
+    def beside(self, bound: float, below: str, between: str, above: str) -> str:
+        return below if self.high < bound else above if self.low > bound else between
 
 
 def network(size: str) -> tuple[UNet, tuple[int, ...]]:
@@ -114,10 +114,11 @@ def show(case: Case, seconds: dict[str, list[float]], errors: dict[str, float]) 
         median = Interval.of(own).median
         print(f"{name:11}{median:9.5f}  {ratio(seconds, name, 'bare')!s:27}{errors[name]:11.0e}")
     if case.size == "mid-size":
-        print(f"within 3 % of the bare loop: {ratio(seconds, 'suffuse', 'bare').at_most(1.03)}")
+        within = ratio(seconds, "suffuse", "bare").beside(1.03, "yes", "undecided", "NO")
+        print(f"within 3 % of the bare loop: {within}")
     for peer in sorted(set(seconds) - {"suffuse", "bare"}):
         against = ratio(seconds, "suffuse", peer)
-        print(f"not slower than {peer}: {against.at_most(1.0)}, {against}")
+        print(f"to {peer:10} {against}: {against.beside(1.0, 'faster', 'no difference', 'SLOWER')}")
 
 
 def main() -> None:
