@@ -5,6 +5,7 @@ import re
 from pathlib import Path
 
 import pytest
+
 from suffuse import cli
 from suffuse.registry import registry
 from suffuse.spec import load_toml

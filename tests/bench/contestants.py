@@ -12,16 +12,17 @@ from azula.denoise import Denoiser, DiracPosterior
 from azula.noise import Schedule
 from azula.sample import DDIMSampler
 from diffusers import DDIMScheduler, DPMSolverMultistepScheduler
-from suffuse.contracts.condition import Condition
-from suffuse.contracts.model import Preconditioned
-from suffuse.contracts.space import Euclidean
-from suffuse.system import System
 from suffuse_ddim.sampler import Ddim
 from suffuse_ddpm.discrete import Discrete
 from suffuse_ddpm.parameterization import Eps
 from suffuse_ddpm.unet import UNet
 from suffuse_dpm_solver_pp.multistep import Multistep
 from torch import Tensor, nn
+
+from suffuse.contracts.condition import Condition
+from suffuse.contracts.space import Euclidean
+from suffuse.preconditioned import Preconditioned
+from suffuse.system import System
 
 __all__ = ["Run", "contestants"]
 

@@ -70,7 +70,7 @@ def suffuse_parts() -> list[Component]:
         _part(
             "denoiser",
             "preconditioned",
-            "contracts.model:Preconditioned",
+            "preconditioned:Preconditioned",
             "a backbone read through a parameterization",
             example={
                 "backbone": {"use": "mlp/mlp", "with": {"shape": [2]}},

@@ -16,10 +16,10 @@ from suffuse.contracts.objective import Times, Weighting
 from suffuse.contracts.part import setting
 from suffuse.contracts.prediction import Mean, Mix, Prediction
 from suffuse.contracts.process import Gaussian, Process, as_time
-from suffuse.contracts.rng import Rng
 from suffuse.contracts.sampler import Carry, Grid, Step, StepInfo, Terminal
-from suffuse.contracts.state import State, tree_map
 from suffuse.errors import SpecError, Unsupported
+from suffuse.rng import Rng
+from suffuse.state import State, tree_map
 
 if TYPE_CHECKING:
     from suffuse.system import System

@@ -10,9 +10,9 @@ from torch import Tensor
 from suffuse.contracts.objective import Batch, Loss
 from suffuse.contracts.prediction import Mean, Mix
 from suffuse.contracts.process import Gaussian
-from suffuse.contracts.rng import Rng
-from suffuse.contracts.state import combine, leaves
 from suffuse.errors import Unsupported
+from suffuse.rng import Rng
+from suffuse.state import combine, leaves
 from suffuse.system import System
 
 __all__ = ["denoising_loss"]

@@ -16,15 +16,15 @@ from suffuse.contracts.guidance import Guidance
 from suffuse.contracts.model import Denoise, Denoiser, Generator
 from suffuse.contracts.network import Codec
 from suffuse.contracts.part import Part
-from suffuse.contracts.points import constant
 from suffuse.contracts.prediction import Prediction
 from suffuse.contracts.process import Process
-from suffuse.contracts.rng import Rng
 from suffuse.contracts.sampler import Carry, Sampler, Step, StepInfo, stream
 from suffuse.contracts.space import Space
-from suffuse.contracts.state import State, rows, same_form, size, tree_map
 from suffuse.errors import InvalidInput, Unsupported
 from suffuse.parts import Identity
+from suffuse.points import constant
+from suffuse.rng import Rng
+from suffuse.state import State, rows, same_form, size, tree_map
 
 __all__ = ["System", "parts_of"]
 

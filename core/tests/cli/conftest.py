@@ -9,6 +9,7 @@ from importlib import import_module, invalidate_caches
 from pathlib import Path
 
 import pytest
+
 from suffuse import cli
 from suffuse.registry import Registry, registry
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
+
 from suffuse.cli.report import Column, Exhibit, Section, Step, Story, page
 from suffuse.spec import load_json
 

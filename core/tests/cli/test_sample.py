@@ -9,6 +9,7 @@ import pytest
 import torch
 from PIL import Image
 from safetensors.torch import load_file
+
 from suffuse.spec import dump_toml, load_json
 
 

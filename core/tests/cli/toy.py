@@ -8,6 +8,8 @@ from typing import Any, ClassVar
 
 import attrs
 import torch
+from torch import Tensor, nn
+
 from suffuse.contracts.condition import Condition
 from suffuse.contracts.guidance import Guidance
 from suffuse.contracts.model import Denoiser, evaluate_many
@@ -16,7 +18,6 @@ from suffuse.contracts.objective import Objective
 from suffuse.contracts.part import setting
 from suffuse.contracts.prediction import Mean
 from suffuse.contracts.process import Gaussian, Kernel, as_time
-from suffuse.contracts.rng import Rng
 from suffuse.contracts.sampler import Carry, Sampler, StepInfo
 from suffuse.contracts.space import Euclidean
 from suffuse.contracts.task import Dataset, Example, Metric, Result, Task
@@ -26,8 +27,8 @@ from suffuse.parts import Range, UnitWeight
 from suffuse.pipeline import Pipeline
 from suffuse.records import Component, Paper, Plugin
 from suffuse.regression import denoising_loss
+from suffuse.rng import Rng
 from suffuse.system import System
-from torch import Tensor, nn
 
 plugin = Plugin(paper=Paper(title="Toys", year=2024, kind="method", arxiv="2401.00001", authors="A. Author"))
 weights = Path(__file__).parent / "weights"

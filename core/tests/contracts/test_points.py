@@ -5,12 +5,13 @@ import copy
 import attrs
 import pytest
 import torch
-from suffuse.contracts.points import constant
+from torch import nn
+
 from suffuse.contracts.process import Gaussian, Kernel, Learned
 from suffuse.parts import Uniform
+from suffuse.points import constant
 from suffuse.testing.exact import mixture_system
 from suffuse.testing.stand_ins import Circle, FirstOrder, three
-from torch import nn
 
 F64 = torch.float64
 
@@ -131,7 +132,7 @@ def test_values_kept_in_inference_mode_meet_gradients(process):
 
 
 def test_few_points_are_kept(process, monkeypatch):
-    monkeypatch.setattr("suffuse.contracts.points._MOST", 3)
+    monkeypatch.setattr("suffuse.points._MOST", 3)
     times = [time(0.1 * i) for i in range(10)]
     for t in times:
         assert float(process.scalars(t)[1]) == float(t)

@@ -3,6 +3,7 @@
 import attrs
 import pytest
 import torch
+
 from suffuse.contracts.prediction import Draw, Endpoint, Field, Logits, Mean, Variance
 from suffuse.errors import Unsupported
 from suffuse.testing.stand_ins import Circle, Explosion

@@ -5,6 +5,7 @@ from typing import ClassVar
 import attrs
 import pytest
 import torch
+
 from suffuse.contracts.condition import Condition
 from suffuse.contracts.guidance import Guidance
 from suffuse.errors import InvalidInput

@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 import torch
 from scipy import stats
-from suffuse.contracts import _philox
-from suffuse.contracts.rng import Rng
+
+from suffuse import _philox
 from suffuse.errors import InvalidInput
+from suffuse.rng import Rng
 
 DEVICES = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
 FLOATS = [torch.float64, torch.float32, torch.float16, torch.bfloat16]
@@ -196,7 +197,7 @@ def test_padding_the_first_event_dimension_changes_nothing():
 def test_vector_width_changes_no_bits():
     """The same digest with torch's plain kernels as with this machine's widest ones."""
     code = (
-        "import hashlib, torch; from suffuse.contracts.rng import Rng\n"
+        "import hashlib, torch; from suffuse.rng import Rng\n"
         "x = torch.zeros(5, 37, dtype=torch.float64); r = Rng.of(9, 5)\n"
         "print(hashlib.sha256(torch.stack([r.normal(x), r.uniform(x), r.gumbel(x)]).numpy().tobytes()).hexdigest())"
     )
@@ -372,7 +373,7 @@ def test_categorical_follows_its_probabilities(dtype):
 @pytest.mark.parametrize(("u", "index"), [(0.0, 1), (1 - 2.0**-53, 3)])
 def test_categorical_at_the_ends_of_the_unit_interval(monkeypatch, u, index):
     """Neither end reaches the impossible categories beside it."""
-    monkeypatch.setattr("suffuse.contracts.rng.fraction", lambda high, low, bits: torch.full_like(high, 1).double() * u)
+    monkeypatch.setattr("suffuse.rng.fraction", lambda high, low, bits: torch.full_like(high, 1).double() * u)
     p = torch.tensor([[0.0, 0.1, 0.2, 0.3, 0.0], [0.0, 1.0, 1.0, 1.0, 0.0], [0.0, 7.0, 0.0, 1e-9, 0.0]])
     assert Rng.of(0, 3).categorical(p.log()).tolist() == [index] * 3
 

@@ -2,9 +2,10 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+
 from suffuse.contracts.condition import Condition
-from suffuse.contracts.state import combine, expand, rows, same_form, size, tree_map
 from suffuse.errors import InvalidInput
+from suffuse.state import combine, expand, rows, same_form, size, tree_map
 
 
 @given(b=st.integers(1, 5), d=st.integers(1, 5))

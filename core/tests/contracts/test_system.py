@@ -3,15 +3,17 @@
 import attrs
 import pytest
 import torch
+
 from suffuse.contracts.condition import Condition
 from suffuse.contracts.guidance import Guidance
 from suffuse.contracts.law import Normal
-from suffuse.contracts.model import Generator, Latent, Preconditioned, evaluate_many
+from suffuse.contracts.model import Generator, Latent, evaluate_many
 from suffuse.contracts.part import module
 from suffuse.contracts.process import Process
 from suffuse.contracts.space import Euclidean
 from suffuse.errors import IncompatibleComponents, InvalidInput, SpecError, Unsupported
 from suffuse.parts import AtMean, Chain, Clip, Identity, Interval, LogSnr, Range, Stop, Uniform
+from suffuse.preconditioned import Preconditioned
 from suffuse.system import System, parts_of
 from suffuse.testing.exact import mixture_system
 from suffuse.testing.stand_ins import Circle, Explosion, FirstOrder, LinearNet, NoisePrediction, three, trainable_system

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from types import ModuleType
 
 import pytest
+
 from suffuse import cli
 from suffuse.cli import COMMANDS, main
 from suffuse.cli import list as list_command

@@ -2,6 +2,7 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from suffuse.discovery import Switch, discover, key_of
 
 ALL = Switch(block=frozenset(), allow=None)

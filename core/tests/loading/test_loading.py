@@ -1,6 +1,7 @@
 import sys
 
 import pytest
+
 from suffuse.errors import BrokenPlugin, IncompatibleApi
 from suffuse.hooks import KINDS
 from suffuse.loading import load

@@ -2,6 +2,7 @@ import pickle
 from pathlib import Path
 
 import pytest
+
 from suffuse import Component, Paper, Plugin
 from suffuse import errors as suffuse_errors
 from suffuse.errors import BrokenPlugin, IncompatibleComponents, InvalidInput, SpecError, SuffuseError

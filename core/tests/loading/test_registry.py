@@ -2,6 +2,7 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from suffuse import registry as registry_module
 from suffuse.catalogue import known
 from suffuse.errors import AmbiguousName, BrokenPlugin, IncompatibleApi, MissingPlugin, UnknownComponent

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 import attrs
 import pytest
 import torch
+from torch import Tensor, nn
+
 from suffuse.contracts.condition import Condition
 from suffuse.contracts.guidance import Guidance
 from suffuse.contracts.model import Denoiser, Parameterization, Scaling
@@ -20,7 +22,6 @@ from suffuse.loading import Loaded, Outcome
 from suffuse.records import Component, Origin, Plugin
 from suffuse.registry import Registry
 from suffuse.registry import registry as installed
-from torch import Tensor, nn
 
 if TYPE_CHECKING:
     from suffuse.contracts.task import Task

@@ -10,9 +10,10 @@ import typing
 import attrs
 import pytest
 import torch
-from suffuse.contracts.model import Preconditioned
+
 from suffuse.contracts.part import Part
 from suffuse.errors import AmbiguousName, IncompatibleComponents, MissingPlugin, SpecError, UnknownComponent
+from suffuse.preconditioned import Preconditioned
 from suffuse.spec import check_spec, compose, override, structure, unstructure
 from suffuse.spec.compose import POSITIONS, REQUIRED
 from suffuse.system import System

@@ -8,9 +8,10 @@ from pathlib import Path
 import attrs
 import pytest
 import torch
+
 from suffuse import parts as core
 from suffuse.contracts.guidance import Guidance
-from suffuse.contracts.model import Denoiser, Preconditioned
+from suffuse.contracts.model import Denoiser
 from suffuse.contracts.network import Backbone, Codec
 from suffuse.contracts.objective import Times, Weighting
 from suffuse.contracts.part import Part
@@ -18,6 +19,7 @@ from suffuse.contracts.process import Gaussian, Process
 from suffuse.contracts.sampler import Grid, Terminal
 from suffuse.contracts.space import Euclidean, Space
 from suffuse.errors import AmbiguousName, MissingPlugin, SpecError, SuffuseError, UnknownComponent
+from suffuse.preconditioned import Preconditioned
 from suffuse.spec import describe, dump_json, dump_toml, structure, unstructure
 
 CORE = [

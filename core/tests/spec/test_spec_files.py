@@ -6,6 +6,7 @@ import copy
 import math
 
 import pytest
+
 from suffuse import parts as core
 from suffuse.contracts.guidance import Guidance
 from suffuse.errors import SpecError

@@ -11,6 +11,7 @@ from functools import partial
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+
 from suffuse import parts as core
 from suffuse.contracts.guidance import Guidance
 from suffuse.errors import SuffuseError

@@ -6,6 +6,7 @@ import sys
 
 import attrs
 import pytest
+
 from suffuse.contracts.part import Part
 from suffuse.contracts.process import Gaussian
 from suffuse.contracts.sampler import Grid

@@ -6,17 +6,18 @@ from typing import Any, ClassVar
 import attrs
 import pytest
 import torch
+from torch import Tensor, nn
+
 from suffuse.contracts.condition import Condition
 from suffuse.contracts.law import Normal
 from suffuse.contracts.network import Backbone, check_labels
 from suffuse.contracts.part import module, setting
 from suffuse.contracts.process import Corruption, Gaussian, Kernel, as_time
 from suffuse.contracts.sampler import Sampler, StepInfo
-from suffuse.contracts.state import combine, promote
 from suffuse.errors import InvalidInput
+from suffuse.state import combine, promote
 from suffuse.testing import check
 from suffuse.testing.stand_ins import Circle
-from torch import Tensor, nn
 
 frozen = attrs.frozen(kw_only=True)
 

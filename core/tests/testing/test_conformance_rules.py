@@ -8,6 +8,8 @@ from typing import Any, ClassVar
 import attrs
 import pytest
 import torch
+from torch import nn
+
 from suffuse.contracts.condition import Condition
 from suffuse.contracts.guidance import Guidance
 from suffuse.contracts.law import Normal
@@ -20,16 +22,15 @@ from suffuse.contracts.prediction import Mean
 from suffuse.contracts.process import as_time
 from suffuse.contracts.sampler import Grid, Sampler, StepInfo, Terminal
 from suffuse.contracts.space import Euclidean, Space
-from suffuse.contracts.state import combine, promote
 from suffuse.contracts.task import Claim, Dataset, Example, Metric, Result, Task
 from suffuse.errors import InvalidInput
 from suffuse.loading import Loaded, Outcome
 from suffuse.records import Component, Origin, Plugin
 from suffuse.registry import Registry
+from suffuse.state import combine, promote
 from suffuse.testing import check
 from suffuse.testing.checks import ALL, BUILDS_ON, BY_KIND
 from suffuse.testing.stand_ins import Circle
-from torch import nn
 
 frozen = attrs.frozen(kw_only=True)
 GONE = Path("no/such/folder")

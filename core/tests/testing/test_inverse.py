@@ -4,10 +4,11 @@ import math
 
 import pytest
 import torch
+from torch.distributions import MultivariateNormal
+
 from suffuse.testing.inverse import LinearInverse
 from suffuse.testing.mixture import GaussianMixture
 from suffuse.testing.statistics import covariance_within, mean_within
-from torch.distributions import MultivariateNormal
 
 F64 = torch.float64
 

@@ -5,10 +5,11 @@ import math
 import pytest
 import torch
 from scipy import stats
+from torch.distributions import Categorical, MixtureSameFamily, MultivariateNormal
+
 from suffuse.testing import mixture as module
 from suffuse.testing.mixture import ConditionalMixture, EmpiricalDistribution, GaussianMixture
 from suffuse.testing.statistics import covariance_within, mean_within
-from torch.distributions import Categorical, MixtureSameFamily, MultivariateNormal
 
 F64 = torch.float64
 

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from scipy import stats
+
 from suffuse.testing import statistics as module
 from suffuse.testing.statistics import (
     bootstrap_interval,

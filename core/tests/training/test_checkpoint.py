@@ -2,6 +2,7 @@ import json
 
 import pytest
 import torch
+
 from suffuse.errors import WeightsError
 from suffuse.train import checkpoint
 

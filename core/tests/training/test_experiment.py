@@ -1,6 +1,7 @@
 import pytest
 import torch
 import training_toy as toy
+
 from suffuse.errors import IncompatibleComponents, MissingPlugin, SpecError
 from suffuse.train.experiment import load_experiment, make_experiment
 

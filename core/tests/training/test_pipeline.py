@@ -5,6 +5,7 @@ import attrs
 import pytest
 import torch
 import training_toy as toy
+
 from suffuse.errors import IncompatibleApi, MissingPlugin, SpecError, SuffuseError, WeightsError
 from suffuse.pipeline import Pipeline
 

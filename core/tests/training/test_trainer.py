@@ -11,10 +11,11 @@ import attrs
 import pytest
 import torch
 import training_toy as toy
+from torch import nn
+
 from suffuse.contracts.objective import Player
 from suffuse.errors import IncompatibleComponents, InvalidInput, SpecError, WeightsError
 from suffuse.train.trainer import Diverged, Interrupted, Trainer
-from torch import nn
 
 
 def trainer(folder, **settings) -> Trainer:

@@ -7,8 +7,10 @@ from typing import ClassVar
 
 import attrs
 import torch
+from torch import nn
+
 from suffuse.contracts.condition import Condition
-from suffuse.contracts.model import Parameterization, Preconditioned
+from suffuse.contracts.model import Parameterization
 from suffuse.contracts.network import Backbone
 from suffuse.contracts.objective import Loss, Objective, Player
 from suffuse.contracts.part import Part, setting
@@ -16,6 +18,7 @@ from suffuse.contracts.space import Euclidean
 from suffuse.contracts.task import Dataset, Example
 from suffuse.loading import Loaded, Outcome
 from suffuse.parts import UniformTimes
+from suffuse.preconditioned import Preconditioned
 from suffuse.records import Component, Origin, Plugin
 from suffuse.registry import Registry
 from suffuse.registry import registry as installed
@@ -24,7 +27,6 @@ from suffuse.system import System
 from suffuse.testing.stand_ins import Circle, FirstOrder, NoisePrediction
 from suffuse.train.settings import Experiment, Settings
 from suffuse.train.trainer import Interrupted, Trainer
-from torch import nn
 
 module = attrs.define(eq=False, slots=False, kw_only=True, on_setattr=attrs.setters.NO_OP)
 

@@ -80,8 +80,8 @@ def perform(args: argparse.Namespace, shelf: Shelf) -> dict[str, Any]:
     prepare(folder / "result.json")
 
     from suffuse.capabilities import Given, check
-    from suffuse.contracts.rng import Rng
     from suffuse.contracts.task import Task
+    from suffuse.rng import Rng
     from suffuse.spec import structure, unstructure
     from suffuse.system import parts_of
 
@@ -129,7 +129,7 @@ def _write(folder: Path, result: Result, record: dict[str, Any]) -> None:
     from safetensors.torch import save
 
     from suffuse.cli.pictures import enlarged, png
-    from suffuse.contracts.state import leaves
+    from suffuse.state import leaves
 
     contents: dict[Path, bytes] = {}
     for name, picture in result.pictures.items():

@@ -24,8 +24,8 @@ from suffuse.spec.grammar import split
 
 if TYPE_CHECKING:
     from suffuse.contracts.sampler import StepInfo
-    from suffuse.contracts.state import State
     from suffuse.contracts.task import Example
+    from suffuse.state import State
     from suffuse.system import System
 
 
@@ -140,9 +140,9 @@ def _samples(args: argparse.Namespace, source: Source, shelf: Shelf) -> _Drawn:
     import torch
 
     from suffuse.contracts.condition import Condition
-    from suffuse.contracts.state import tree_map
     from suffuse.contracts.task import Example
     from suffuse.spec import unstructure
+    from suffuse.state import tree_map
 
     device = device_of(args.device)
     system = shelf.system(source, args.sets, device=device)
@@ -201,8 +201,8 @@ def _draw(system: System, n: int, cond: Mapping[str, Any], args: argparse.Namesp
 
 def _rows(args: argparse.Namespace, source: Source, known: Registry) -> _Drawn:
     """Rows of a data set without replacement, in an order that the seed decides."""
-    from suffuse.contracts.rng import Rng
     from suffuse.contracts.task import Dataset
+    from suffuse.rng import Rng
     from suffuse.spec import structure, unstructure
 
     data = structure(override({"use": source.name}, *args.sets), Dataset, registry=known)
@@ -230,8 +230,8 @@ def measure(args: argparse.Namespace, samples: Example, known: Registry) -> dict
         return {}
     import torch
 
-    from suffuse.contracts.rng import Rng
     from suffuse.contracts.task import Dataset, Metric
+    from suffuse.rng import Rng
     from suffuse.spec import structure
 
     data = structure(value_of(args.reference), Dataset, path="reference", registry=known)
@@ -286,7 +286,7 @@ def _write(out: Path, drawn: _Drawn, record: dict[str, Any], show: int) -> None:
     from safetensors.torch import save
 
     from suffuse.cli import pictures
-    from suffuse.contracts.state import leaves, rows
+    from suffuse.state import leaves, rows
 
     x = drawn.example.x
     tensors = {f"samples.{k}" if k else "samples": v.contiguous() for k, v in leaves(x)}

@@ -9,8 +9,8 @@ import attrs
 import torch
 from torch import Tensor
 
-from suffuse.contracts.rng import Rng
-from suffuse.contracts.state import Coefficient, State, combine, expand, leaves, promote, tree_map
+from suffuse.rng import Rng
+from suffuse.state import Coefficient, State, combine, expand, leaves, promote, tree_map
 
 __all__ = ["Categorical", "Law", "Normal"]
 

@@ -14,8 +14,8 @@ from torch import Tensor, nn
 
 from suffuse.contracts.condition import Condition
 from suffuse.contracts.part import Part
-from suffuse.contracts.state import State
 from suffuse.errors import InvalidInput
+from suffuse.state import State
 
 __all__ = ["Adapter", "Backbone", "Codec", "Edit", "Embedding", "Encoder", "check_labels"]
 

@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from suffuse.contracts.condition import Condition
 from suffuse.contracts.part import Part
 from suffuse.contracts.process import Gaussian
-from suffuse.contracts.rng import Rng
-from suffuse.contracts.state import State, rows
+from suffuse.rng import Rng
+from suffuse.state import State, rows
 
 if TYPE_CHECKING:
     from suffuse.contracts.prediction import Mix

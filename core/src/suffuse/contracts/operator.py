@@ -11,7 +11,7 @@ from typing import ClassVar
 from torch import Tensor
 
 from suffuse.contracts.part import Part
-from suffuse.contracts.rng import Rng
+from suffuse.rng import Rng
 
 __all__ = ["LinearOperator", "Operator"]
 

@@ -18,13 +18,12 @@ from collections.abc import Sequence
 from typing import Any, ClassVar, Literal, NoReturn, cast
 
 import attrs
-import torch
 from torch import Tensor
 
-from suffuse.contracts.points import at_points
-from suffuse.contracts.process import Gaussian, LinearGaussian, as_time
-from suffuse.contracts.state import State, combine, promote, rows, tree_map
+from suffuse.contracts.process import Gaussian, LinearGaussian
 from suffuse.errors import Unsupported
+from suffuse.points import at_points
+from suffuse.state import State, combine, promote, require, rows, tree_map
 
 __all__ = ["Draw", "Endpoint", "Field", "Logits", "Mean", "Mix", "Noise", "Prediction", "Rates", "Variance"]
 
@@ -303,9 +302,7 @@ def _minus(v: float | Tensor, w: float | Tensor) -> float | Tensor:
 
 
 def _nonzero(w: float | Tensor, message: str) -> None:
-    w = as_time(w) if not isinstance(w, Tensor) else w
-    if w.device.type == "cpu":  # schedules live on the CPU while sampling, so this costs no synchronisation
-        if not (0 < abs(float(w)) < math.inf if w.ndim == 0 else bool(((w != 0) & w.isfinite()).all())):
-            raise Unsupported(message)
-    else:
-        torch._assert_async(((w != 0) & w.isfinite()).all(), message)
+    if isinstance(w, Tensor) and (w.ndim or w.device.type != "cpu"):
+        require((w != 0) & w.isfinite(), message)
+    elif not 0 < abs(float(w)) < math.inf:  # one number: a comparison instead of four operations
+        raise Unsupported(message)

@@ -2,7 +2,7 @@
 
 Time is a float in [0, 1] for every process, of shape ``()`` or ``(B,)`` (or one per token). ``Process`` is the
 minimum; each class below it is a capability of that name, which samplers, objectives and tasks may need. Schedules
-are evaluated in float64; only ``suffuse.contracts.state`` broadcasts them against states.
+are evaluated in float64; only ``suffuse.state`` broadcasts them against states.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from torch import Tensor, nn
 from suffuse.contracts.condition import Condition
 from suffuse.contracts.law import Law, Normal
 from suffuse.contracts.part import Part
-from suffuse.contracts.points import at_points
-from suffuse.contracts.rng import Rng
-from suffuse.contracts.state import Coefficient, State, combine, leaves, promote, same_form, tree_map
+from suffuse.points import at_points
+from suffuse.rng import Rng
+from suffuse.state import Coefficient, State, combine, leaves, promote, same_form, tree_map
 
 if TYPE_CHECKING:
     from suffuse.contracts.prediction import Prediction

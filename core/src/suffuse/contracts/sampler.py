@@ -15,9 +15,9 @@ from suffuse.contracts.law import Law
 from suffuse.contracts.part import Part, setting
 from suffuse.contracts.prediction import Prediction
 from suffuse.contracts.process import Process
-from suffuse.contracts.rng import Rng
-from suffuse.contracts.state import State
 from suffuse.errors import Unsupported
+from suffuse.rng import Rng
+from suffuse.state import State
 
 if TYPE_CHECKING:
     from suffuse.system import System

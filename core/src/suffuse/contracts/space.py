@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from suffuse.contracts.part import Part, setting
-from suffuse.contracts.rng import Rng
-from suffuse.contracts.state import State, combine, leaves, same_form, tree_map
 from suffuse.errors import InvalidInput
+from suffuse.rng import Rng
+from suffuse.state import State, combine, leaves, same_form, tree_map
 
 __all__ = ["Euclidean", "Space"]
 

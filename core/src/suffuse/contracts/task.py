@@ -11,8 +11,8 @@ from torch import Tensor
 
 from suffuse.contracts.condition import Condition
 from suffuse.contracts.part import Part
-from suffuse.contracts.rng import Rng
-from suffuse.contracts.state import State
+from suffuse.rng import Rng
+from suffuse.state import State
 
 if TYPE_CHECKING:
     from suffuse.system import System

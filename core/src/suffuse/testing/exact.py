@@ -13,10 +13,10 @@ from suffuse.contracts.network import check_labels
 from suffuse.contracts.part import module
 from suffuse.contracts.prediction import Mean
 from suffuse.contracts.process import Gaussian, Process, as_time
-from suffuse.contracts.rng import Rng
 from suffuse.contracts.space import Euclidean
-from suffuse.contracts.state import State, promote
 from suffuse.errors import InvalidInput, Unsupported
+from suffuse.rng import Rng
+from suffuse.state import State, promote
 from suffuse.system import System
 from suffuse.testing.mixture import GaussianMixture
 

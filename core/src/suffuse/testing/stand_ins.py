@@ -10,16 +10,17 @@ import torch
 from torch import Tensor, nn
 
 from suffuse.contracts.condition import Condition
-from suffuse.contracts.model import Parameterization, Preconditioned, Scaling
+from suffuse.contracts.model import Parameterization, Scaling
 from suffuse.contracts.network import Backbone, Codec, check_labels
 from suffuse.contracts.part import module, setting
 from suffuse.contracts.prediction import Mix
 from suffuse.contracts.process import Gaussian, Kernel, as_time
-from suffuse.contracts.rng import Rng
 from suffuse.contracts.sampler import Carry, Sampler, StepInfo
 from suffuse.contracts.space import Euclidean
-from suffuse.contracts.state import combine
 from suffuse.errors import InvalidInput
+from suffuse.preconditioned import Preconditioned
+from suffuse.rng import Rng
+from suffuse.state import combine
 from suffuse.system import System
 from suffuse.testing.mixture import GaussianMixture
 

@@ -22,12 +22,12 @@ from torch.optim.swa_utils import AveragedModel
 
 from suffuse.contracts.objective import Batch, Player, Progress
 from suffuse.contracts.part import Part
-from suffuse.contracts.rng import Rng
-from suffuse.contracts.state import State, tree_map
 from suffuse.errors import InvalidInput, SuffuseError
 from suffuse.pipeline import Pipeline
 from suffuse.registry import Registry
+from suffuse.rng import Rng
 from suffuse.spec import unstructure
+from suffuse.state import State, tree_map
 from suffuse.train import checkpoint
 from suffuse.train.settings import Experiment
 

@@ -3,14 +3,15 @@
 import pytest
 import torch
 import torch.nn.functional as F
-from suffuse.contracts.condition import Condition
-from suffuse.errors import InvalidInput, SpecError, WeightsError
 from suffuse_dit.backbone import DiT
 from suffuse_dit.blocks import NoiseEmbedding
 from suffuse_dit.claims import Sizes, ZeroStart
 from suffuse_dit.official import from_official
 from suffuse_dit.patches import patchify, sincos_positions, unpatchify
 from suffuse_dit.presets import PRESETS
+
+from suffuse.contracts.condition import Condition
+from suffuse.errors import InvalidInput, SpecError, WeightsError
 
 
 def network(*, stirred=True, **settings):

@@ -4,10 +4,11 @@ import math
 
 import pytest
 import torch
-from suffuse.contracts.condition import Condition
-from suffuse.errors import InvalidInput, SpecError
 from suffuse_mlp.backbone import Mlp
 from suffuse_mlp.claims import Denoises, Features
+
+from suffuse.contracts.condition import Condition
+from suffuse.errors import InvalidInput, SpecError
 
 
 def network(*, stirred=True, **settings):

@@ -3,6 +3,9 @@
 import attrs
 import pytest
 import torch
+from suffuse_cfg.claims import Departure, Fidelity, GuidedScore
+from suffuse_cfg.guidance import Cfg
+
 from suffuse.contracts.condition import Condition
 from suffuse.contracts.model import Denoiser
 from suffuse.contracts.prediction import Logits, Mean
@@ -13,8 +16,6 @@ from suffuse.system import System
 from suffuse.testing.exact import mixture_system
 from suffuse.testing.mixture import GaussianMixture
 from suffuse.testing.stand_ins import Circle, FirstOrder
-from suffuse_cfg.claims import Departure, Fidelity, GuidedScore
-from suffuse_cfg.guidance import Cfg
 
 MIXTURE = GaussianMixture.random(dim=3, components=5, seed=0)
 TIME = torch.tensor(0.6, dtype=torch.float64)

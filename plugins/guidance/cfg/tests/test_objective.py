@@ -5,15 +5,16 @@ import math
 import attrs
 import pytest
 import torch
+from suffuse_cfg.objective import Drop
+
 from suffuse.contracts.condition import Condition
 from suffuse.contracts.objective import Batch, Loss, Objective
-from suffuse.contracts.rng import Rng
 from suffuse.errors import InvalidInput, SpecError
 from suffuse.regression import denoising_loss
+from suffuse.rng import Rng
 from suffuse.testing.exact import mixture_system
 from suffuse.testing.mixture import GaussianMixture
 from suffuse.testing.stand_ins import Circle
-from suffuse_cfg.objective import Drop
 
 RNG = Rng.of(0, 1)
 SYSTEM = mixture_system(GaussianMixture.random(dim=2, components=4, seed=0), Circle())

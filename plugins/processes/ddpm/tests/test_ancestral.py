@@ -1,18 +1,19 @@
 import pytest
 import torch
-from suffuse.contracts.condition import Condition
-from suffuse.contracts.rng import Rng
-from suffuse.contracts.sampler import Carry
-from suffuse.errors import SpecError, Unsupported
-from suffuse.parts import Stop
-from suffuse.testing.exact import mixture_system, truth
-from suffuse.testing.mixture import GaussianMixture
-from suffuse.testing.statistics import compare, covariance_within
 from suffuse_ddpm.ancestral import Ancestral
 from suffuse_ddpm.cosine import Cosine
 from suffuse_ddpm.discrete import Discrete
 from suffuse_ddpm.linear import Linear
 from suffuse_ddpm.times import Steps, Strided
+
+from suffuse.contracts.condition import Condition
+from suffuse.contracts.sampler import Carry
+from suffuse.errors import SpecError, Unsupported
+from suffuse.parts import Stop
+from suffuse.rng import Rng
+from suffuse.testing.exact import mixture_system, truth
+from suffuse.testing.mixture import GaussianMixture
+from suffuse.testing.statistics import compare, covariance_within
 
 F64 = torch.float64
 MIXTURE = GaussianMixture.random(dim=2, components=3, seed=1)

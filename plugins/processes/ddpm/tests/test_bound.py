@@ -3,13 +3,6 @@ from itertools import pairwise
 
 import pytest
 import torch
-from suffuse.contracts.condition import Condition
-from suffuse.contracts.objective import Batch
-from suffuse.contracts.rng import Rng
-from suffuse.errors import InvalidInput, SpecError, Unsupported
-from suffuse.parts import Range
-from suffuse.testing.exact import mixture_system, truth
-from suffuse.testing.mixture import GaussianMixture
 from suffuse_ddpm.bound import Bound
 from suffuse_ddpm.chain import ReverseChain
 from suffuse_ddpm.decoder import log_level_probability
@@ -18,6 +11,14 @@ from suffuse_ddpm.linear import Linear
 from suffuse_ddpm.progressive import Progressive
 from suffuse_ddpm.simple import Simple
 from suffuse_ddpm.vlb import Vlb, VlbWeight
+
+from suffuse.contracts.condition import Condition
+from suffuse.contracts.objective import Batch
+from suffuse.errors import InvalidInput, SpecError, Unsupported
+from suffuse.parts import Range
+from suffuse.rng import Rng
+from suffuse.testing.exact import mixture_system, truth
+from suffuse.testing.mixture import GaussianMixture
 
 F64 = torch.float64
 UNIT = GaussianMixture.single([0.0, 0.0])

@@ -1,15 +1,16 @@
 import pytest
 import torch
-from suffuse.contracts.condition import Condition
-from suffuse.contracts.model import Preconditioned
-from suffuse.contracts.network import Backbone
-from suffuse.contracts.part import module
-from suffuse.contracts.prediction import Mean
-from suffuse.errors import Unsupported
 from suffuse_ddpm.cosine import Cosine
 from suffuse_ddpm.discrete import Discrete
 from suffuse_ddpm.linear import Linear
 from suffuse_ddpm.parameterization import X0, Eps, Score, V
+
+from suffuse.contracts.condition import Condition
+from suffuse.contracts.network import Backbone
+from suffuse.contracts.part import module
+from suffuse.contracts.prediction import Mean
+from suffuse.errors import Unsupported
+from suffuse.preconditioned import Preconditioned
 
 F64 = torch.float64
 

@@ -4,12 +4,13 @@ from itertools import pairwise
 import numpy as np
 import pytest
 import torch
-from suffuse.contracts.process import Gaussian
-from suffuse.contracts.rng import Rng
-from suffuse.errors import SpecError, Unsupported
 from suffuse_ddpm.cosine import Cosine
 from suffuse_ddpm.discrete import Discrete
 from suffuse_ddpm.linear import Linear
+
+from suffuse.contracts.process import Gaussian
+from suffuse.errors import SpecError, Unsupported
+from suffuse.rng import Rng
 
 F64 = torch.float64
 ALL = [

@@ -2,18 +2,19 @@ import math
 
 import pytest
 import torch
-from suffuse.contracts.condition import Condition
-from suffuse.contracts.model import Preconditioned
-from suffuse.contracts.rng import Rng
-from suffuse.contracts.space import Euclidean
-from suffuse.errors import InvalidInput, SpecError
-from suffuse.parts import Range
-from suffuse.system import System
 from suffuse_ddpm.discrete import Discrete
 from suffuse_ddpm.layers import Attention, normalize, sinusoids
 from suffuse_ddpm.parameterization import Eps
 from suffuse_ddpm.progressive import Progressive
 from suffuse_ddpm.unet import UNet
+
+from suffuse.contracts.condition import Condition
+from suffuse.contracts.space import Euclidean
+from suffuse.errors import InvalidInput, SpecError
+from suffuse.parts import Range
+from suffuse.preconditioned import Preconditioned
+from suffuse.rng import Rng
+from suffuse.system import System
 
 
 def small(**settings):

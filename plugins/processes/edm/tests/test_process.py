@@ -2,12 +2,13 @@ import math
 
 import pytest
 import torch
-from suffuse.contracts.process import as_time
-from suffuse.errors import SpecError, Unsupported
-from suffuse.testing.stand_ins import Circle
 from suffuse_edm.claims import Vp
 from suffuse_edm.grid import Rho
 from suffuse_edm.process import Edm
+
+from suffuse.contracts.process import as_time
+from suffuse.errors import SpecError, Unsupported
+from suffuse.testing.stand_ins import Circle
 
 EPS = torch.finfo(torch.float64).eps
 

@@ -3,22 +3,23 @@ import math
 import attrs
 import pytest
 import torch
-from suffuse.contracts.condition import Condition
-from suffuse.contracts.process import as_time
-from suffuse.contracts.rng import Rng
-from suffuse.contracts.sampler import Carry
-from suffuse.errors import SpecError, Unsupported
-from suffuse.parts import Stop, Uniform
-from suffuse.testing.exact import mixture_system
-from suffuse.testing.mixture import GaussianMixture
-from suffuse.testing.stand_ins import Circle
-from suffuse.testing.statistics import covariance_within, mean_within
 from suffuse_edm.ablation import Ablation
 from suffuse_edm.claims import OneTrajectory, Orders, Vp
 from suffuse_edm.deterministic import Euler, Heun
 from suffuse_edm.grid import Rho
 from suffuse_edm.process import Edm
 from suffuse_edm.stochastic import Stochastic
+
+from suffuse.contracts.condition import Condition
+from suffuse.contracts.process import as_time
+from suffuse.contracts.sampler import Carry
+from suffuse.errors import SpecError, Unsupported
+from suffuse.parts import Stop, Uniform
+from suffuse.rng import Rng
+from suffuse.testing.exact import mixture_system
+from suffuse.testing.mixture import GaussianMixture
+from suffuse.testing.stand_ins import Circle
+from suffuse.testing.statistics import covariance_within, mean_within
 
 RING = GaussianMixture.ring()
 F64 = torch.float64

@@ -2,24 +2,25 @@ import math
 
 import pytest
 import torch
-from suffuse.contracts.condition import Condition
-from suffuse.contracts.model import Preconditioned
-from suffuse.contracts.network import Backbone
-from suffuse.contracts.objective import Batch
-from suffuse.contracts.process import as_time
-from suffuse.contracts.rng import Rng
-from suffuse.contracts.space import Euclidean
-from suffuse.errors import InvalidInput, Unsupported
-from suffuse.system import System
-from suffuse.testing.exact import mixture_system
-from suffuse.testing.mixture import GaussianMixture
-from suffuse.testing.stand_ins import NoisePrediction
-from suffuse.testing.statistics import covariance_within, mean_within
 from suffuse_edm.claims import UnitVariance, Vp
 from suffuse_edm.loss import EdmLoss, Lambda, LogNormal
 from suffuse_edm.precondition import Precondition
 from suffuse_edm.process import Edm
 from torch import nn
+
+from suffuse.contracts.condition import Condition
+from suffuse.contracts.network import Backbone
+from suffuse.contracts.objective import Batch
+from suffuse.contracts.process import as_time
+from suffuse.contracts.space import Euclidean
+from suffuse.errors import InvalidInput, Unsupported
+from suffuse.preconditioned import Preconditioned
+from suffuse.rng import Rng
+from suffuse.system import System
+from suffuse.testing.exact import mixture_system
+from suffuse.testing.mixture import GaussianMixture
+from suffuse.testing.stand_ins import NoisePrediction
+from suffuse.testing.statistics import covariance_within, mean_within
 
 SD = 0.5
 LEVELS = torch.logspace(-3, 1.9, 60, dtype=torch.float64)

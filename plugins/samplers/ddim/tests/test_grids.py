@@ -1,9 +1,10 @@
 import numpy as np
 import pytest
 import torch
-from suffuse.errors import Unsupported
 from suffuse_ddim.grids import Leading, Quadratic
 from suffuse_ddim.sampler import Ddim
+
+from suffuse.errors import Unsupported
 
 
 @pytest.mark.parametrize("steps", [10, 20, 50, 100, 1000])

@@ -2,15 +2,16 @@ from itertools import pairwise
 
 import pytest
 import torch
+from suffuse_ddim.inversion import Invert, decode, encode
+from suffuse_ddim.sampler import Ddim
+
 from suffuse.contracts.condition import Condition
-from suffuse.contracts.rng import Rng
 from suffuse.errors import IncompatibleComponents, InvalidInput, Unsupported
 from suffuse.parts import AtMean, Uniform
+from suffuse.rng import Rng
 from suffuse.testing.exact import mixture_system, truth
 from suffuse.testing.mixture import GaussianMixture
 from suffuse.testing.statistics import covariance_within, mean_within, slope
-from suffuse_ddim.inversion import Invert, decode, encode
-from suffuse_ddim.sampler import Ddim
 
 MIXTURE = GaussianMixture.random(dim=2, components=3, seed=0)
 

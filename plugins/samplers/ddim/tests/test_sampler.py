@@ -3,20 +3,21 @@ import math
 import attrs
 import pytest
 import torch
+from suffuse_ddim.sampler import Ddim
+
 from suffuse.contracts.condition import Condition
 from suffuse.contracts.model import Denoiser
 from suffuse.contracts.prediction import Mean
 from suffuse.contracts.process import as_time
-from suffuse.contracts.rng import Rng
 from suffuse.contracts.sampler import Carry
 from suffuse.contracts.space import Euclidean
 from suffuse.errors import SpecError, Unsupported
 from suffuse.parts import Stop
+from suffuse.rng import Rng
 from suffuse.system import System
 from suffuse.testing.exact import mixture_system
 from suffuse.testing.mixture import GaussianMixture
 from suffuse.testing.statistics import mean_within, slope
-from suffuse_ddim.sampler import Ddim
 
 MIXTURE = GaussianMixture.random(dim=2, components=3, seed=0)
 

@@ -3,6 +3,7 @@
 import attrs
 import pytest
 import torch
+
 from suffuse.contracts.process import Gaussian, Kernel, as_time
 from suffuse.testing.stand_ins import Circle, Explosion
 

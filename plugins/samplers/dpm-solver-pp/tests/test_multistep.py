@@ -5,17 +5,18 @@ from itertools import pairwise
 import attrs
 import pytest
 import torch
-from suffuse.contracts.condition import Condition
-from suffuse.contracts.process import as_time
-from suffuse.contracts.rng import Rng
-from suffuse.contracts.sampler import Carry
-from suffuse.errors import SpecError, Unsupported
-from suffuse.parts import LogSnr, Uniform
-from suffuse.testing.exact import mixture_system, truth
-from suffuse.testing.mixture import GaussianMixture
 from suffuse_dpm_solver_pp.multistep import Multistep
 from suffuse_dpm_solver_pp.sde import Sde
 from suffuse_dpm_solver_pp.singlestep import Singlestep
+
+from suffuse.contracts.condition import Condition
+from suffuse.contracts.process import as_time
+from suffuse.contracts.sampler import Carry
+from suffuse.errors import SpecError, Unsupported
+from suffuse.parts import LogSnr, Uniform
+from suffuse.rng import Rng
+from suffuse.testing.exact import mixture_system, truth
+from suffuse.testing.mixture import GaussianMixture
 
 MIXTURE = GaussianMixture.random(dim=2, components=3, seed=0)
 SAMPLERS = [Multistep(order=1), Multistep(), Multistep(order=3), Singlestep(), Singlestep(order=3), Sde(order=1), Sde()]

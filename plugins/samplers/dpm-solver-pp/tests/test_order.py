@@ -4,16 +4,17 @@ from itertools import pairwise
 
 import pytest
 import torch
-from suffuse.contracts.condition import Condition
-from suffuse.contracts.process import as_time
-from suffuse.contracts.rng import Rng
-from suffuse.contracts.sampler import Carry
-from suffuse.testing.exact import mixture_system
-from suffuse.testing.mixture import GaussianMixture
-from suffuse.testing.statistics import slope
 from suffuse_dpm_solver_pp.integrator import integral, parabola, secant
 from suffuse_dpm_solver_pp.multistep import Multistep
 from suffuse_dpm_solver_pp.singlestep import Singlestep
+
+from suffuse.contracts.condition import Condition
+from suffuse.contracts.process import as_time
+from suffuse.contracts.sampler import Carry
+from suffuse.rng import Rng
+from suffuse.testing.exact import mixture_system
+from suffuse.testing.mixture import GaussianMixture
+from suffuse.testing.statistics import slope
 
 MEAN, VARIANCE = torch.tensor([0.7, -1.0], dtype=torch.float64), 0.3**2
 GAUSSIAN = GaussianMixture.single(MEAN, VARIANCE)

@@ -4,16 +4,17 @@ import math
 
 import pytest
 import torch
-from suffuse.contracts.condition import Condition
-from suffuse.contracts.process import as_time
-from suffuse.contracts.rng import Rng
-from suffuse.contracts.sampler import Carry
-from suffuse.parts import LogSnr, Stop
-from suffuse.testing.exact import mixture_system
-from suffuse.testing.mixture import GaussianMixture
 from suffuse_dpm_solver_pp.multistep import Multistep
 from suffuse_dpm_solver_pp.sde import Sde
 from suffuse_dpm_solver_pp.singlestep import Singlestep
+
+from suffuse.contracts.condition import Condition
+from suffuse.contracts.process import as_time
+from suffuse.contracts.sampler import Carry
+from suffuse.parts import LogSnr, Stop
+from suffuse.rng import Rng
+from suffuse.testing.exact import mixture_system
+from suffuse.testing.mixture import GaussianMixture
 
 MIXTURE = GaussianMixture.random(dim=2, components=3, seed=0)
 # Uneven on purpose, so that every ratio of steps matters.

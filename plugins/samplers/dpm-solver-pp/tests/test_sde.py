@@ -2,14 +2,15 @@
 
 import pytest
 import torch
+from suffuse_dpm_solver_pp.sde import Sde
+
 from suffuse.contracts.condition import Condition
 from suffuse.contracts.process import as_time
-from suffuse.contracts.rng import Rng
 from suffuse.contracts.sampler import Carry
+from suffuse.rng import Rng
 from suffuse.testing.exact import mixture_system, truth
 from suffuse.testing.mixture import GaussianMixture
 from suffuse.testing.statistics import compare, mean_within, slope
-from suffuse_dpm_solver_pp.sde import Sde
 
 UNIT = GaussianMixture.single(torch.zeros(1), 1.0)
 

@@ -1,8 +1,9 @@
 import pytest
 import torch
-from suffuse.contracts.rng import Rng
-from suffuse.errors import InvalidInput
 from suffuse_digits.dataset import Digits
+
+from suffuse.errors import InvalidInput
+from suffuse.rng import Rng
 
 
 def test_what_a_row_is():

@@ -1,14 +1,6 @@
 import attrs
 import pytest
 import torch
-from suffuse.contracts.condition import Condition
-from suffuse.contracts.rng import Rng
-from suffuse.contracts.space import Euclidean
-from suffuse.errors import InvalidInput
-from suffuse.parts import Chain
-from suffuse.pipeline import Pipeline
-from suffuse.testing.exact import mixture_system
-from suffuse.testing.mixture import GaussianMixture
 from suffuse_cfg.guidance import Cfg
 from suffuse_ddpm.ancestral import Ancestral
 from suffuse_ddpm.cosine import Cosine
@@ -19,6 +11,15 @@ from suffuse_digits.replace import Replace
 from suffuse_digits.shipped import EDM
 from suffuse_edm.deterministic import Heun
 from suffuse_edm.process import Edm
+
+from suffuse.contracts.condition import Condition
+from suffuse.contracts.space import Euclidean
+from suffuse.errors import InvalidInput
+from suffuse.parts import Chain
+from suffuse.pipeline import Pipeline
+from suffuse.rng import Rng
+from suffuse.testing.exact import mixture_system
+from suffuse.testing.mixture import GaussianMixture
 
 PRIOR = GaussianMixture.single([0.5, -0.5], torch.tensor([[1.0, 0.8], [0.8, 1.0]], dtype=torch.float64))
 

@@ -1,15 +1,16 @@
 import attrs
 import pytest
 import torch
-from suffuse.contracts.condition import Condition
-from suffuse.contracts.network import Embedding, Encoder
-from suffuse.contracts.task import Example
-from suffuse.errors import InvalidInput, SpecError, Unsupported
 from suffuse_digits.classifier import Classifier
 from suffuse_digits.dataset import Digits
 from suffuse_digits.frechet import fitted_distance, frechet_distance
 from suffuse_digits.metrics import Accuracy, Frechet
 from suffuse_digits.train_classifier import accuracy, train
+
+from suffuse.contracts.condition import Condition
+from suffuse.contracts.network import Embedding, Encoder
+from suffuse.contracts.task import Example
+from suffuse.errors import InvalidInput, SpecError, Unsupported
 
 
 def gaussian(seed, dim=6):

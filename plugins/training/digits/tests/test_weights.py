@@ -3,13 +3,14 @@ from pathlib import Path
 import pytest
 import suffuse_digits
 import torch
+from suffuse_digits.metrics import Accuracy
+
 from suffuse.contracts.condition import Condition
 from suffuse.contracts.task import Example
 from suffuse.pipeline import Pipeline
 from suffuse.registry import registry
 from suffuse.spec import load_json, unstructure
 from suffuse.train.experiment import load_experiment
-from suffuse_digits.metrics import Accuracy
 
 HERE = Path(suffuse_digits.__file__).parent
 RECIPES = {"ddpm": "ddpm-unet", "edm": "edm-dit"}

@@ -13,8 +13,8 @@ from suffuse.contracts.model import Latent
 from suffuse.contracts.network import Adapter
 from suffuse.contracts.prediction import Prediction
 from suffuse.contracts.process import Process
-from suffuse.contracts.rng import Rng
-from suffuse.contracts.state import leaves, rows
+from suffuse.rng import Rng
+from suffuse.state import leaves, rows
 from suffuse.testing.conformance import Check, Exempt, Subject, demand
 from suffuse.testing.stand_ins import Circle, LinearNet
 

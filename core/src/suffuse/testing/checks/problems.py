@@ -11,11 +11,11 @@ from torch import Tensor
 from suffuse.contracts.condition import Condition
 from suffuse.contracts.objective import Coupling
 from suffuse.contracts.operator import LinearOperator, Operator
-from suffuse.contracts.rng import Rng
 from suffuse.contracts.sampler import Sampler
 from suffuse.contracts.space import Space
-from suffuse.contracts.state import State, leaves, rows, tree_map
 from suffuse.contracts.task import Example, Metric, Task
+from suffuse.rng import Rng
+from suffuse.state import State, leaves, rows, tree_map
 from suffuse.testing.conformance import Check, Exempt, Subject, demand, refused
 from suffuse.testing.exact import mixture_system
 from suffuse.testing.stand_ins import Circle, FirstOrder, three

@@ -11,10 +11,10 @@ from torch import Tensor
 from suffuse.contracts.model import Parameterization
 from suffuse.contracts.prediction import Mean
 from suffuse.contracts.process import Gaussian, Process
-from suffuse.contracts.rng import Rng
 from suffuse.contracts.sampler import Grid
-from suffuse.contracts.state import State, combine, leaves
 from suffuse.errors import SuffuseError, Unsupported
+from suffuse.rng import Rng
+from suffuse.state import State, combine, leaves
 from suffuse.testing.conformance import Check, Exempt, Subject, demand, refused
 from suffuse.testing.stand_ins import Circle, Explosion
 from suffuse.testing.statistics import covariance_within, mean_within

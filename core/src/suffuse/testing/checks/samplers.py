@@ -16,11 +16,11 @@ from torch import Tensor
 from suffuse.contracts.condition import Condition
 from suffuse.contracts.guidance import Guidance
 from suffuse.contracts.process import Gaussian
-from suffuse.contracts.rng import Rng
 from suffuse.contracts.sampler import Carry, Sampler, StepInfo, Terminal, stream
-from suffuse.contracts.state import tree_map
 from suffuse.errors import SpecError, SuffuseError, Unsupported
 from suffuse.parts import ToZero, Uniform
+from suffuse.rng import Rng
+from suffuse.state import tree_map
 from suffuse.system import System, parts_of
 from suffuse.testing.conformance import Check, Exempt, Subject, demand, refused
 from suffuse.testing.exact import mixture_system

@@ -11,10 +11,10 @@ from suffuse.contracts.condition import Condition
 from suffuse.contracts.network import Codec
 from suffuse.contracts.objective import Batch, Objective, Times, Weighting
 from suffuse.contracts.process import Gaussian
-from suffuse.contracts.rng import Rng
 from suffuse.contracts.task import Claim, Dataset
 from suffuse.parts import Identity
 from suffuse.pipeline import Pipeline
+from suffuse.rng import Rng
 from suffuse.system import System
 from suffuse.testing.conformance import Check, Exempt, Subject, demand, refused
 from suffuse.testing.stand_ins import Circle, Explosion, trainable_system

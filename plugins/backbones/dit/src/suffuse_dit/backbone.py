@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import ClassVar
 
 import torch
+from torch import Tensor, nn
+
 from suffuse.contracts.condition import Condition
 from suffuse.contracts.network import Backbone, check_labels
 from suffuse.contracts.part import module, setting
 from suffuse.errors import InvalidInput, SpecError
-from torch import Tensor, nn
-
 from suffuse_dit.blocks import Block, Final, NoiseEmbedding
 from suffuse_dit.patches import patchify, sincos_positions, unpatchify
 

@@ -6,10 +6,10 @@ from typing import ClassVar, Literal
 
 import attrs
 import torch
-from suffuse.contracts.condition import Condition
-from suffuse.contracts.task import Claim, Measure
 from torch import Tensor, nn
 
+from suffuse.contracts.condition import Condition
+from suffuse.contracts.task import Claim, Measure
 from suffuse_dit.backbone import DiT
 from suffuse_dit.presets import PRESETS
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from suffuse.errors import WeightsError
 from torch import Tensor
+
+from suffuse.errors import WeightsError
 
 __all__ = ["from_official"]
 

@@ -7,11 +7,12 @@ from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
+from torch import Tensor, nn
+
 from suffuse.contracts.condition import Condition
 from suffuse.contracts.network import Backbone, check_labels
 from suffuse.contracts.part import module, setting
 from suffuse.errors import InvalidInput
-from torch import Tensor, nn
 
 __all__ = ["Mlp"]
 

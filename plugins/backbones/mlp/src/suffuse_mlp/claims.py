@@ -7,23 +7,24 @@ from typing import ClassVar, Literal
 
 import attrs
 import torch
+from torch import Tensor
+
 from suffuse.contracts.condition import Condition
-from suffuse.contracts.model import Parameterization, Preconditioned, Scaling
+from suffuse.contracts.model import Parameterization, Scaling
 from suffuse.contracts.objective import Batch
 from suffuse.contracts.prediction import Mix
 from suffuse.contracts.process import Gaussian
-from suffuse.contracts.rng import Rng
 from suffuse.contracts.space import Euclidean
-from suffuse.contracts.state import expand
 from suffuse.contracts.task import Claim, Measure
 from suffuse.parts import UnitWeight
+from suffuse.preconditioned import Preconditioned
 from suffuse.regression import denoising_loss
+from suffuse.rng import Rng
+from suffuse.state import expand
 from suffuse.system import System
 from suffuse.testing.exact import mixture_system, truth
 from suffuse.testing.mixture import GaussianMixture
 from suffuse.testing.stand_ins import Circle
-from torch import Tensor
-
 from suffuse_mlp.backbone import Mlp
 
 __all__ = ["Denoises", "Features"]

@@ -6,14 +6,14 @@ from typing import ClassVar, Literal
 
 import attrs
 import torch
+
 from suffuse.contracts.condition import Condition
-from suffuse.contracts.rng import Rng
 from suffuse.contracts.task import Claim, Measure
+from suffuse.rng import Rng
 from suffuse.testing.exact import mixture_system, truth
 from suffuse.testing.mixture import GaussianMixture
 from suffuse.testing.stand_ins import Circle, FirstOrder
 from suffuse.testing.statistics import energy_distance
-
 from suffuse_cfg.guidance import Cfg
 
 __all__ = ["Departure", "Fidelity", "GuidedScore"]

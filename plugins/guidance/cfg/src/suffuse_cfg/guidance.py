@@ -7,16 +7,17 @@ from typing import ClassVar
 
 import attrs
 import torch
+from torch import Tensor
+
 from suffuse.contracts.condition import Condition
 from suffuse.contracts.guidance import Guidance
 from suffuse.contracts.model import Denoise, evaluate_many
 from suffuse.contracts.part import setting
 from suffuse.contracts.prediction import Prediction
-from suffuse.contracts.rng import Rng
-from suffuse.contracts.state import State, expand, promote, tree_map
 from suffuse.errors import InvalidInput
+from suffuse.rng import Rng
+from suffuse.state import State, expand, promote, tree_map
 from suffuse.system import System
-from torch import Tensor
 
 __all__ = ["Cfg"]
 

@@ -7,10 +7,11 @@ from typing import ClassVar
 
 import attrs
 import torch
+
 from suffuse.contracts.objective import Batch, Loss, Objective, Player, Progress
 from suffuse.contracts.part import setting
-from suffuse.contracts.rng import Rng
 from suffuse.errors import InvalidInput
+from suffuse.rng import Rng
 from suffuse.system import System
 
 __all__ = ["Drop"]

@@ -6,14 +6,15 @@ from typing import ClassVar, Literal
 
 import attrs
 import torch
+from torch import Tensor
+
 from suffuse.contracts.law import Normal
 from suffuse.contracts.part import setting
 from suffuse.contracts.process import Gaussian
-from suffuse.contracts.rng import Rng
 from suffuse.contracts.sampler import Carry, Sampler, StepInfo
 from suffuse.errors import Unsupported
+from suffuse.rng import Rng
 from suffuse.system import System
-from torch import Tensor
 
 __all__ = ["Ancestral"]
 

@@ -7,13 +7,13 @@ from typing import Any, ClassVar, Literal
 
 import attrs
 import torch
-from suffuse.contracts.part import setting
-from suffuse.contracts.rng import Rng
-from suffuse.contracts.state import rows
-from suffuse.contracts.task import Result, Task
-from suffuse.system import System
 from torch import Tensor
 
+from suffuse.contracts.part import setting
+from suffuse.contracts.task import Result, Task
+from suffuse.rng import Rng
+from suffuse.state import rows
+from suffuse.system import System
 from suffuse_ddpm.chain import LEVELS, STEPS, VARIANCE, ReverseChain, bits_per_dim, check_levels
 from suffuse_ddpm.inputs import encoded
 

@@ -7,15 +7,15 @@ from typing import Literal
 
 import attrs
 import torch
+from torch import Tensor
+
 from suffuse.contracts.condition import Condition
 from suffuse.contracts.law import Normal
 from suffuse.contracts.process import Gaussian, Process
-from suffuse.contracts.state import State, combine, leaves, tree_map
 from suffuse.errors import Unsupported
 from suffuse.parts import Range
+from suffuse.state import State, combine, leaves, tree_map
 from suffuse.system import System
-from torch import Tensor
-
 from suffuse_ddpm.decoder import log_level_probability
 from suffuse_ddpm.discrete import Discrete
 from suffuse_ddpm.steps import time_of

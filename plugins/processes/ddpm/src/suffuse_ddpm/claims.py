@@ -6,20 +6,20 @@ from typing import ClassVar, Literal
 
 import attrs
 import torch
+from torch import Tensor
+
 from suffuse.contracts.condition import Condition
 from suffuse.contracts.law import Normal
 from suffuse.contracts.model import Denoiser
 from suffuse.contracts.objective import Batch
 from suffuse.contracts.prediction import Mean
 from suffuse.contracts.process import Gaussian, Process, as_time
-from suffuse.contracts.rng import Rng
 from suffuse.contracts.sampler import Carry
 from suffuse.contracts.space import Euclidean
-from suffuse.contracts.state import State, combine
 from suffuse.contracts.task import Claim, Measure
+from suffuse.rng import Rng
+from suffuse.state import State, combine
 from suffuse.system import System
-from torch import Tensor
-
 from suffuse_ddpm.ancestral import Ancestral
 from suffuse_ddpm.chain import ReverseChain
 from suffuse_ddpm.discrete import Discrete

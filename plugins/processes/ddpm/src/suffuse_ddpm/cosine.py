@@ -7,10 +7,10 @@ from functools import cached_property
 
 import attrs
 import torch
-from suffuse.contracts.part import setting
-from suffuse.contracts.process import Gaussian, Kernel, as_time
 from torch import Tensor
 
+from suffuse.contracts.part import setting
+from suffuse.contracts.process import Gaussian, Kernel, as_time
 from suffuse_ddpm.vp import VariancePreserving
 
 __all__ = ["Cosine"]

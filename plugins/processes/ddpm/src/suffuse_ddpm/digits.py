@@ -13,19 +13,19 @@ import attrs
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from suffuse.contracts.condition import Condition
-from suffuse.contracts.model import Preconditioned
-from suffuse.contracts.network import Backbone
-from suffuse.contracts.objective import Batch, Weighting
-from suffuse.contracts.part import module, setting
-from suffuse.contracts.rng import Rng
-from suffuse.contracts.space import Euclidean
-from suffuse.contracts.task import Claim, Measure
-from suffuse.parts import Clip, UnitWeight
-from suffuse.system import System
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from suffuse.contracts.condition import Condition
+from suffuse.contracts.network import Backbone
+from suffuse.contracts.objective import Batch, Weighting
+from suffuse.contracts.part import module, setting
+from suffuse.contracts.space import Euclidean
+from suffuse.contracts.task import Claim, Measure
+from suffuse.parts import Clip, UnitWeight
+from suffuse.preconditioned import Preconditioned
+from suffuse.rng import Rng
+from suffuse.system import System
 from suffuse_ddpm.ancestral import Ancestral
 from suffuse_ddpm.chain import ReverseChain, bits_per_dim
 from suffuse_ddpm.discrete import Discrete

@@ -10,12 +10,13 @@ from typing import Literal
 import attrs
 import numpy as np
 import torch
-from suffuse.contracts.part import setting
-from suffuse.contracts.process import Gaussian, Kernel, as_time
-from suffuse.errors import SpecError
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
+from suffuse.contracts.part import setting
+from suffuse.contracts.process import Gaussian, Kernel, as_time
+from suffuse.errors import SpecError
+from suffuse.points import at_points
 from suffuse_ddpm.steps import step_of, time_of
 from suffuse_ddpm.vp import VariancePreserving
 
@@ -88,6 +89,7 @@ class Discrete(VariancePreserving, Gaussian):
         log_signal = self._interpolated(t)
         return Kernel((log_signal / 2).exp(), (-torch.expm1(log_signal)).sqrt())
 
+    @at_points
     def log_snr(self, t: Tensor) -> Tensor:
         """``-log(1/alpha_t^2 - 1)``."""
         return -torch.expm1(-self._interpolated(t)).log()

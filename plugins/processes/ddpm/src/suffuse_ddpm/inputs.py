@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from suffuse.contracts.condition import Condition
-from suffuse.contracts.rng import Rng
-from suffuse.contracts.state import State, size, tree_map
 from suffuse.errors import InvalidInput
+from suffuse.rng import Rng
+from suffuse.state import State, size, tree_map
 from suffuse.system import System
 
 __all__ = ["encoded"]
@@ -24,5 +24,5 @@ def encoded(system: System, inputs: Mapping[str, Any], rng: Rng) -> tuple[State,
     cond = (cond if isinstance(cond, Condition) else Condition(cond)).to(system.device)
     if cond.size not in (None, size(x)) or rng.size != size(x):
         raise InvalidInput(f"data has {size(x)} rows, cond {cond.size}, and rng {rng.size} streams: expected one each")
-    system.model.check(cond)
+    system.check(cond)
     return x, cond

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import attrs
 import torch
-from suffuse.contracts.part import setting
-from suffuse.contracts.process import Gaussian, Kernel, as_time
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
+from suffuse.contracts.part import setting
+from suffuse.contracts.process import Gaussian, Kernel, as_time
+from suffuse.points import at_points
 from suffuse_ddpm.vp import VariancePreserving
 
 __all__ = ["Linear"]
@@ -34,6 +35,7 @@ class Linear(VariancePreserving, Gaussian):
         total = self._integral(as_time(t))
         return Kernel((-total / 2).exp(), (-torch.expm1(-total)).sqrt())
 
+    @at_points
     def log_snr(self, t: Tensor) -> Tensor:
         """``-log(exp(B) - 1)``."""
         return -torch.expm1(self._integral(as_time(t))).log()

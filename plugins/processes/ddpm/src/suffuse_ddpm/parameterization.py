@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import attrs
+from torch import Tensor
+
 from suffuse.contracts.model import Parameterization, Scaling
 from suffuse.contracts.part import setting
 from suffuse.contracts.prediction import Mix
 from suffuse.contracts.process import Gaussian, as_time
-from torch import Tensor
-
-from suffuse_ddpm.vp import require_noise
+from suffuse.state import require
 
 __all__ = ["X0", "Eps", "Score", "V"]
 
@@ -69,5 +69,5 @@ class Score(_Clock, Parameterization):
     def mix(self, process: Gaussian, t: Tensor) -> Mix:
         """``(0, -1/sigma_t)``; ``Unsupported`` at t = 0."""
         _, sigma = process.scalars(t)
-        require_noise(sigma, "there is no score at zero noise: stop before t = 0")
+        require(sigma != 0, "there is no score at zero noise: stop before t = 0")
         return 0.0, -1 / sigma

@@ -5,15 +5,15 @@ from __future__ import annotations
 from typing import ClassVar, cast
 
 import attrs
+
 from suffuse.contracts.objective import Batch, Loss, Objective, Progress, Times, Weighting
 from suffuse.contracts.part import setting
 from suffuse.contracts.process import Gaussian
-from suffuse.contracts.rng import Rng
 from suffuse.errors import InvalidInput
 from suffuse.parts import UnitWeight
 from suffuse.regression import denoising_loss
+from suffuse.rng import Rng
 from suffuse.system import System
-
 from suffuse_ddpm.times import Steps
 
 __all__ = ["Simple"]

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import torch
-from suffuse.contracts.process import as_time
 from torch import Tensor
+
+from suffuse.contracts.process import as_time
 
 __all__ = ["step_of", "time_of"]
 

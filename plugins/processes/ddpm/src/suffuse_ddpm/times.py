@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import attrs
 import torch
+from torch import Tensor
+
 from suffuse.contracts.objective import Times
 from suffuse.contracts.part import setting
 from suffuse.contracts.process import Gaussian, Process
-from suffuse.contracts.rng import Rng
 from suffuse.contracts.sampler import Grid
 from suffuse.errors import Unsupported
-from torch import Tensor
-
+from suffuse.rng import Rng
 from suffuse_ddpm.discrete import Discrete
 from suffuse_ddpm.steps import time_of
 

@@ -6,13 +6,13 @@ from functools import partial
 from typing import ClassVar
 
 import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
 from suffuse.contracts.condition import Condition
 from suffuse.contracts.network import Backbone, check_labels
 from suffuse.contracts.part import module, setting
 from suffuse.errors import InvalidInput, SpecError
-from torch import Tensor, nn
-from torch.nn import functional as F
-
 from suffuse_ddpm.layers import Attention, Downsample, Residual, Sequence, Upsample, conv, linear, normalize, sinusoids
 
 __all__ = ["UNet"]

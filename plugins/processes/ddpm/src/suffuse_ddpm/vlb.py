@@ -7,15 +7,15 @@ from typing import ClassVar, Literal
 
 import attrs
 import torch
+from torch import Tensor
+
 from suffuse.contracts.objective import Batch, Loss, Objective, Progress, Times, Weighting
 from suffuse.contracts.part import setting
 from suffuse.contracts.prediction import Mix
 from suffuse.contracts.process import Gaussian
-from suffuse.contracts.rng import Rng
 from suffuse.errors import InvalidInput
+from suffuse.rng import Rng
 from suffuse.system import System
-from torch import Tensor
-
 from suffuse_ddpm.chain import LEVELS, STEPS, VARIANCE, ReverseChain, bits_per_dim, check_levels
 from suffuse_ddpm.steps import step_of
 from suffuse_ddpm.times import Steps

@@ -6,14 +6,14 @@ from abc import abstractmethod
 from collections.abc import Callable
 
 import torch
+from torch import Tensor
+
 from suffuse.contracts.condition import Condition
 from suffuse.contracts.law import Normal
 from suffuse.contracts.process import Kernel, as_time
-from suffuse.contracts.state import State, combine, promote, tree_map
-from suffuse.errors import Unsupported
-from torch import Tensor
+from suffuse.state import State, combine, promote, require, tree_map
 
-__all__ = ["VariancePreserving", "require_noise"]
+__all__ = ["VariancePreserving"]
 
 
 class VariancePreserving:
@@ -39,7 +39,7 @@ class VariancePreserving:
         Raises ``Unsupported`` at t = 0, where sigma grows like a square root and sigma' is infinite.
         """
         beta, (alpha, sigma) = self.rate(t), self.scalars(t)
-        require_noise(sigma, "a variance-preserving process has no finite sigma' at t = 0: stop before it")
+        require(sigma != 0, "a variance-preserving process has no finite sigma' at t = 0: stop before it")
         return Kernel(-beta / 2 * alpha, beta / 2 * alpha**2 / sigma)
 
     def drift(self, x: State, t: Tensor) -> State:
@@ -49,12 +49,3 @@ class VariancePreserving:
     def diffusion(self, t: Tensor) -> Tensor:
         """``sqrt(beta(t))``."""
         return self.rate(as_time(t)).sqrt()
-
-
-def require_noise(sigma: Tensor, message: str) -> None:
-    """Raise ``Unsupported`` where sigma is zero; on a device, without waiting for it."""
-    if sigma.device.type == "cpu":
-        if bool((sigma == 0).any()):
-            raise Unsupported(message)
-    else:
-        torch._assert_async((sigma != 0).all(), message)

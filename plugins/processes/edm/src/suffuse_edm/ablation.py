@@ -6,13 +6,13 @@ from typing import ClassVar
 
 import attrs
 import torch
-from suffuse.contracts.part import setting
-from suffuse.contracts.rng import Rng
-from suffuse.contracts.sampler import Carry, Grid, Sampler, StepInfo
-from suffuse.contracts.state import combine
-from suffuse.system import System
 from torch import Tensor
 
+from suffuse.contracts.part import setting
+from suffuse.contracts.sampler import Carry, Grid, Sampler, StepInfo
+from suffuse.rng import Rng
+from suffuse.state import combine
+from suffuse.system import System
 from suffuse_edm.grid import Rho
 from suffuse_edm.ode import gaussian
 

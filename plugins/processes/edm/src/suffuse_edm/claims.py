@@ -7,16 +7,16 @@ from typing import ClassVar, Literal
 
 import attrs
 import torch
+from torch import Tensor
+
 from suffuse.contracts.part import setting
 from suffuse.contracts.process import Gaussian, Kernel, Process, as_time
 from suffuse.contracts.sampler import Grid, Sampler
-from suffuse.contracts.state import State
 from suffuse.contracts.task import Claim, Measure
 from suffuse.parts import Stop
+from suffuse.state import State
 from suffuse.testing.exact import mixture_system
 from suffuse.testing.mixture import GaussianMixture
-from torch import Tensor
-
 from suffuse_edm.ablation import Ablation
 from suffuse_edm.deterministic import Euler, Heun
 from suffuse_edm.grid import Rho

@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import ClassVar
 
 import attrs
-from suffuse.contracts.part import setting
-from suffuse.contracts.rng import Rng
-from suffuse.contracts.sampler import Carry, Grid, Sampler, StepInfo
-from suffuse.system import System
 from torch import Tensor
 
+from suffuse.contracts.part import setting
+from suffuse.contracts.sampler import Carry, Grid, Sampler, StepInfo
+from suffuse.rng import Rng
+from suffuse.system import System
 from suffuse_edm.grid import Rho
 from suffuse_edm.ode import euler, gaussian, heun
 

@@ -6,11 +6,12 @@ from typing import ClassVar
 
 import attrs
 import torch
+from torch import Tensor
+
 from suffuse.contracts.part import setting
 from suffuse.contracts.process import Gaussian, Process, as_time
 from suffuse.contracts.sampler import Grid
 from suffuse.errors import SpecError, Unsupported
-from torch import Tensor
 
 __all__ = ["Rho"]
 

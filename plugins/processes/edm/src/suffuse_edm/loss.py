@@ -6,18 +6,17 @@ from typing import ClassVar
 
 import attrs
 import torch
+from torch import Tensor
+
 from suffuse.contracts.objective import Batch, Loss, Objective, Progress, Times, Weighting
 from suffuse.contracts.part import setting
 from suffuse.contracts.prediction import Mix
 from suffuse.contracts.process import Gaussian, as_time
-from suffuse.contracts.rng import Rng
-from suffuse.contracts.state import size
 from suffuse.errors import InvalidInput, Unsupported
 from suffuse.regression import denoising_loss
+from suffuse.rng import Rng
+from suffuse.state import require, size
 from suffuse.system import System
-from torch import Tensor
-
-from suffuse_edm.finite import finite
 
 __all__ = ["EdmLoss", "Lambda", "LogNormal"]
 
@@ -63,7 +62,8 @@ class Lambda(Weighting):
         alpha, sigma = process.scalars(as_time(t))
         a, b = mix
         w = (sigma**2 + (self.sigma_data * alpha) ** 2) / (self.sigma_data * (alpha * b - sigma * a)) ** 2
-        return finite(w, "lambda is infinite at this noise level for what this network predicts")
+        require(w.isfinite(), "lambda is infinite at this noise level for what this network predicts")
+        return w
 
 
 @attrs.frozen(kw_only=True)

@@ -9,14 +9,15 @@ In ``X = x_t/alpha_t`` and ``sigma = sigma_t/alpha_t`` equation 4 of Karras et a
 from __future__ import annotations
 
 import torch
+from torch import Tensor
+
 from suffuse.contracts.condition import Condition
 from suffuse.contracts.prediction import Prediction
 from suffuse.contracts.process import Gaussian
-from suffuse.contracts.rng import Rng
-from suffuse.contracts.state import State, combine
 from suffuse.errors import Unsupported
+from suffuse.rng import Rng
+from suffuse.state import State, combine
 from suffuse.system import System
-from torch import Tensor
 
 __all__ = ["euler", "gaussian", "heun"]
 

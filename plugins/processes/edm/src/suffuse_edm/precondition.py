@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import attrs
 import torch
+from torch import Tensor
+
 from suffuse.contracts.model import Parameterization, Scaling
 from suffuse.contracts.part import setting
 from suffuse.contracts.prediction import Mix
 from suffuse.contracts.process import Gaussian
-from torch import Tensor
-
-from suffuse_edm.finite import finite
+from suffuse.state import require
 
 __all__ = ["Precondition"]
 
@@ -42,9 +42,8 @@ class Precondition(Parameterization):
         draws these times, and the samplers of this plugin never evaluate them.
         """
         _, _, r = self._norm(process, t)
-        c_noise = finite(
-            -process.log_snr(t) / 8, "c_noise = ln(sigma/alpha)/4 is infinite at zero noise and at zero signal"
-        )
+        c_noise = -process.log_snr(t) / 8
+        require(c_noise.isfinite(), "c_noise = ln(sigma/alpha)/4 is infinite at zero noise and at zero signal")
         return Scaling(1 / r, c_noise)
 
     def _norm(self, process: Gaussian, t: Tensor) -> tuple[Tensor, Tensor, Tensor]:

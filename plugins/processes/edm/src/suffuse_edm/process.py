@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import attrs
 import torch
+from torch import Tensor
+
 from suffuse.contracts.part import setting
 from suffuse.contracts.process import Gaussian, Kernel, as_time
-from torch import Tensor
 
 __all__ = ["Edm"]
 

@@ -7,16 +7,16 @@ from typing import ClassVar
 
 import attrs
 import torch
-from suffuse.contracts.part import setting
-from suffuse.contracts.process import Gaussian
-from suffuse.contracts.rng import Rng
-from suffuse.contracts.sampler import Carry, Grid, Sampler, StepInfo
-from suffuse.contracts.space import Space
-from suffuse.contracts.state import State, combine, promote, tree_map
-from suffuse.errors import SpecError
-from suffuse.system import System
 from torch import Tensor
 
+from suffuse.contracts.part import setting
+from suffuse.contracts.process import Gaussian
+from suffuse.contracts.sampler import Carry, Grid, Sampler, StepInfo
+from suffuse.contracts.space import Space
+from suffuse.errors import SpecError
+from suffuse.rng import Rng
+from suffuse.state import State, combine, promote, tree_map
+from suffuse.system import System
 from suffuse_edm.grid import Rho
 from suffuse_edm.ode import gaussian, heun
 

@@ -8,19 +8,19 @@ from typing import ClassVar, Literal
 
 import attrs
 import torch
-from suffuse.contracts.condition import Condition
-from suffuse.contracts.process import as_time
-from suffuse.contracts.rng import Rng
-from suffuse.contracts.sampler import Carry
-from suffuse.contracts.task import Claim, Measure
-from suffuse.parts import Uniform
-from suffuse.testing.exact import mixture_system, truth
-from suffuse.testing.mixture import GaussianMixture
-from suffuse.testing.statistics import energy_distance
 from suffuse_ddpm.discrete import Discrete
 from suffuse_ddpm.linear import Linear
 from torch import Tensor
 
+from suffuse.contracts.condition import Condition
+from suffuse.contracts.process import as_time
+from suffuse.contracts.sampler import Carry
+from suffuse.contracts.task import Claim, Measure
+from suffuse.parts import Uniform
+from suffuse.rng import Rng
+from suffuse.testing.exact import mixture_system, truth
+from suffuse.testing.mixture import GaussianMixture
+from suffuse.testing.statistics import energy_distance
 from suffuse_ddim.grids import Leading
 from suffuse_ddim.inversion import Invert
 from suffuse_ddim.sampler import Ddim

@@ -6,11 +6,12 @@ from itertools import accumulate
 
 import attrs
 import torch
+from torch import Tensor
+
 from suffuse.contracts.part import setting
 from suffuse.contracts.process import Process
 from suffuse.contracts.sampler import Grid
 from suffuse.errors import Unsupported
-from torch import Tensor
 
 __all__ = ["Leading", "Quadratic"]
 

@@ -7,16 +7,17 @@ from typing import Any, ClassVar
 
 import attrs
 import torch
+from torch import Tensor
+
 from suffuse.capabilities import Given, check
 from suffuse.contracts.condition import Condition
-from suffuse.contracts.rng import Rng
 from suffuse.contracts.sampler import stream
-from suffuse.contracts.state import State, combine, leaves, size
 from suffuse.contracts.task import Result, Task
 from suffuse.errors import InvalidInput, Unsupported
 from suffuse.parts import Stop
+from suffuse.rng import Rng
+from suffuse.state import State, combine, leaves, size
 from suffuse.system import System, parts_of
-from torch import Tensor
 
 __all__ = ["Invert", "decode", "encode"]
 
@@ -64,7 +65,7 @@ class Invert(Task):
         data = inputs["data"]
         x0 = system.codec.encode(data)
         system.space.check(x0)
-        system.model.check(cond)
+        system.check(cond)
         if size(x0) != rng.size or cond.size not in (None, rng.size):
             raise InvalidInput(f"{rng.size} streams for {size(x0)} data and a condition of {cond.size}")
         latent = encode(system, x0, cond, rng.at("encode"))

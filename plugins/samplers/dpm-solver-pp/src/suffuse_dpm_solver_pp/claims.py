@@ -8,20 +8,20 @@ from typing import Any, ClassVar, Literal
 
 import attrs
 import torch
-from suffuse.contracts.condition import Condition
-from suffuse.contracts.process import Gaussian, as_time
-from suffuse.contracts.rng import Rng
-from suffuse.contracts.sampler import Carry, Sampler, StepInfo
-from suffuse.contracts.task import Claim, Measure
-from suffuse.parts import LogSnr, Stop, Uniform
-from suffuse.system import System
-from suffuse.testing.exact import mixture_system
-from suffuse.testing.mixture import GaussianMixture
 from suffuse_cfg.guidance import Cfg
 from suffuse_ddim.sampler import Ddim
 from suffuse_ddpm.linear import Linear
 from torch import Tensor
 
+from suffuse.contracts.condition import Condition
+from suffuse.contracts.process import Gaussian, as_time
+from suffuse.contracts.sampler import Carry, Sampler, StepInfo
+from suffuse.contracts.task import Claim, Measure
+from suffuse.parts import LogSnr, Stop, Uniform
+from suffuse.rng import Rng
+from suffuse.system import System
+from suffuse.testing.exact import mixture_system
+from suffuse.testing.mixture import GaussianMixture
 from suffuse_dpm_solver_pp.integrator import first, gaussian, lambda_of, secant
 from suffuse_dpm_solver_pp.multistep import Multistep
 from suffuse_dpm_solver_pp.singlestep import Singlestep

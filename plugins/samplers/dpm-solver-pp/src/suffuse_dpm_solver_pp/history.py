@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from suffuse.contracts.process import Gaussian
-from suffuse.contracts.sampler import Carry, Sampler
-from suffuse.contracts.state import State
 from torch import Tensor
 
-from suffuse_dpm_solver_pp.integrator import Point, lambda_of
+from suffuse.contracts.process import Gaussian
+from suffuse.contracts.sampler import Carry, Sampler
+from suffuse.state import State
+from suffuse.system import System
+from suffuse_dpm_solver_pp.integrator import Point, gaussian, lambda_of
 
 __all__ = ["past", "remember", "tapered"]
 
@@ -41,9 +42,10 @@ def remember(carry: Carry, t: Tensor, x0: State, most: int) -> Mapping[str, Any]
     return {**memory, "times": times[:most], "x0": predictions[:most]}
 
 
-def tapered(sampler: Sampler, process: Gaussian, t: Tensor, order: int) -> int:
+def tapered(sampler: Sampler, system: System, t: Tensor, order: int) -> int:
     """The order, at most the number of steps that are left on the sampler's own grid, if that has fewer than 10."""
     if sampler.steps > 10:
         return order
-    times = sampler.times(process)
-    return order if len(times) > 10 else max(1, min(order, int((times < t.min()).sum())))
+    own = sampler is system.sampler
+    times = system.points if own else sampler.times(gaussian(system.process)).unbind()
+    return order if len(times) > 10 else max(1, min(order, sum(bool(u < t.min()) for u in times)))

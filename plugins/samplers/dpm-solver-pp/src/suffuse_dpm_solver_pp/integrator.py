@@ -13,11 +13,12 @@ solver is of order 1, which leaves ``alpha_s x0 + sigma_s eps``.
 from __future__ import annotations
 
 import torch
+from torch import Tensor
+
 from suffuse.contracts.prediction import Prediction
 from suffuse.contracts.process import Gaussian, Process
-from suffuse.contracts.state import State, combine
 from suffuse.errors import Unsupported
-from torch import Tensor
+from suffuse.state import State, combine
 
 __all__ = ["Point", "first", "gaussian", "integral", "lambda_of", "parabola", "secant"]
 

@@ -5,14 +5,15 @@ from __future__ import annotations
 from typing import ClassVar
 
 import attrs
-from suffuse.contracts.part import setting
-from suffuse.contracts.rng import Rng
-from suffuse.contracts.sampler import Carry, Sampler, StepInfo
-from suffuse.system import System
 from torch import Tensor
 
+from suffuse.contracts.part import setting
+from suffuse.contracts.sampler import Carry, Sampler, StepInfo
+from suffuse.rng import Rng
+from suffuse.state import combine
+from suffuse.system import System
 from suffuse_dpm_solver_pp.history import past, remember, tapered
-from suffuse_dpm_solver_pp.integrator import first, gaussian, integral, lambda_of, parabola, secant
+from suffuse_dpm_solver_pp.integrator import gaussian, integral, lambda_of, parabola, secant
 
 __all__ = ["Multistep"]
 
@@ -45,11 +46,13 @@ class Multistep(Sampler):
         """From t to s; t and s are ``()`` or ``(B,)``."""
         process = gaussian(system.process)
         prediction = system.denoise(carry.x, t, carry.cond, s=s, rng=rng.at("model"))
-        x_s, x0 = first(process, prediction, s), prediction.x0
-        order = tapered(self, process, t, self.order) if self.lower_order_final and bool((s < t).all()) else self.order
+        x0 = prediction.x0
+        alpha, sigma = process.scalars(s)
+        x_s = combine(alpha, x0, sigma, prediction.eps)  # order 1, which is DDIM
+        order = tapered(self, system, t, self.order) if self.lower_order_final and bool((s < t).all()) else self.order
         if before := past(process, carry, t, s, order - 1):
             here = (lambda_of(process, t), x0)
-            h, alpha = lambda_of(process, s) - here[0], process.scalars(s)[0]
+            h = lambda_of(process, s) - here[0]
             if len(before) == 1:
                 x_s = secant(x_s, alpha * integral(0, h) * h / 2, here, before[0])
             else:

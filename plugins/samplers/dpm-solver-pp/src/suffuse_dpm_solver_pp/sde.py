@@ -6,15 +6,15 @@ from typing import ClassVar
 
 import attrs
 import torch
-from suffuse.contracts.law import Normal
-from suffuse.contracts.part import setting
-from suffuse.contracts.rng import Rng
-from suffuse.contracts.sampler import Carry, Sampler, StepInfo
-from suffuse.contracts.state import combine
-from suffuse.errors import Unsupported
-from suffuse.system import System
 from torch import Tensor
 
+from suffuse.contracts.law import Normal
+from suffuse.contracts.part import setting
+from suffuse.contracts.sampler import Carry, Sampler, StepInfo
+from suffuse.errors import Unsupported
+from suffuse.rng import Rng
+from suffuse.state import combine
+from suffuse.system import System
 from suffuse_dpm_solver_pp.history import past, remember, tapered
 from suffuse_dpm_solver_pp.integrator import gaussian, lambda_of, secant
 
@@ -52,7 +52,7 @@ class Sde(Sampler):
         # alpha_s exp(-2h) x0 + sigma_s exp(-h) eps is the term in x_t, finite where sigma_t is 0.
         fresh = -torch.expm1(-2 * h)
         x_s = combine(alpha, x0, sigma * torch.exp(-h), prediction.eps)
-        order = tapered(self, process, t, self.order) if self.lower_order_final else self.order
+        order = tapered(self, system, t, self.order) if self.lower_order_final else self.order
         if before := past(process, carry, t, s, order - 1):
             x_s = secant(x_s, alpha * fresh * h / 2, (start, x0), before[0])
         law, std = None, sigma * fresh.sqrt()

@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import ClassVar
 
 import attrs
-from suffuse.contracts.part import setting
-from suffuse.contracts.rng import Rng
-from suffuse.contracts.sampler import Carry, Sampler, StepInfo
-from suffuse.system import System
 from torch import Tensor
 
+from suffuse.contracts.part import setting
+from suffuse.contracts.sampler import Carry, Sampler, StepInfo
+from suffuse.rng import Rng
+from suffuse.system import System
 from suffuse_dpm_solver_pp.integrator import first, gaussian, integral, lambda_of, secant
 
 __all__ = ["Singlestep"]

@@ -7,17 +7,17 @@ from typing import ClassVar, Literal
 
 import attrs
 import torch
-from suffuse.contracts.condition import Condition
-from suffuse.contracts.rng import Rng
-from suffuse.contracts.sampler import StepInfo
-from suffuse.contracts.task import Claim, Example, Measure
-from suffuse.pipeline import Pipeline
-from suffuse.system import System
 from suffuse_cfg.guidance import Cfg
 from suffuse_ddpm.ancestral import Ancestral
 from suffuse_edm.deterministic import Heun
 from suffuse_edm.grid import Rho
 
+from suffuse.contracts.condition import Condition
+from suffuse.contracts.sampler import StepInfo
+from suffuse.contracts.task import Claim, Example, Measure
+from suffuse.pipeline import Pipeline
+from suffuse.rng import Rng
+from suffuse.system import System
 from suffuse_digits.fill_in import FillIn
 from suffuse_digits.frechet import frechet_distance
 from suffuse_digits.metrics import Accuracy

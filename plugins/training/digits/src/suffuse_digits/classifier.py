@@ -8,10 +8,11 @@ from typing import cast
 
 import attrs
 import torch
+from torch import Tensor, nn
+
 from suffuse.contracts.network import Embedding, Encoder
 from suffuse.contracts.part import setting
 from suffuse.errors import InvalidInput, SpecError
-from torch import Tensor, nn
 
 __all__ = ["WEIGHTS", "Classifier", "shipped"]
 

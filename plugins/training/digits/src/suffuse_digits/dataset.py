@@ -8,12 +8,13 @@ from typing import Literal
 import attrs
 import numpy as np
 import torch
+from torch import Tensor
+
 from suffuse.contracts.condition import Condition
 from suffuse.contracts.part import setting
-from suffuse.contracts.rng import Rng
 from suffuse.contracts.task import Dataset, Example
 from suffuse.errors import InvalidInput
-from torch import Tensor
+from suffuse.rng import Rng
 
 __all__ = ["Digits"]
 

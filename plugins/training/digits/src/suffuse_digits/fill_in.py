@@ -7,15 +7,15 @@ from typing import Any, ClassVar
 
 import attrs
 import torch
+from torch import Tensor
+
 from suffuse.contracts.guidance import Guidance
 from suffuse.contracts.part import setting
-from suffuse.contracts.rng import Rng
 from suffuse.contracts.task import Example, Result, Task
 from suffuse.errors import InvalidInput
 from suffuse.parts import Chain
+from suffuse.rng import Rng
 from suffuse.system import System
-from torch import Tensor
-
 from suffuse_digits.dataset import Digits
 from suffuse_digits.masks import MASKS
 from suffuse_digits.metrics import Accuracy

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import torch
-from suffuse.errors import InvalidInput
 from torch import Tensor
+
+from suffuse.errors import InvalidInput
 
 __all__ = ["fitted_distance", "frechet_distance"]
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 import torch
-from suffuse.contracts.rng import Rng
 from torch import Tensor
+
+from suffuse.rng import Rng
 
 __all__ = ["MASKS"]
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import attrs
+from torch import Tensor
+
 from suffuse.contracts.network import Encoder
 from suffuse.contracts.part import setting
 from suffuse.contracts.task import Example, Metric
 from suffuse.errors import InvalidInput, Unsupported
-from torch import Tensor
-
 from suffuse_digits.classifier import Classifier
 from suffuse_digits.frechet import fitted_distance
 

@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import attrs
-from suffuse.contracts.guidance import Guidance
-from suffuse.contracts.rng import Rng
-from suffuse.parts import Chain
-from suffuse.pipeline import Pipeline
 from suffuse_cfg.guidance import Cfg
 
+from suffuse.contracts.guidance import Guidance
+from suffuse.parts import Chain
+from suffuse.pipeline import Pipeline
+from suffuse.rng import Rng
 from suffuse_digits.quality import Quality
 
 __all__ = ["figures", "publish"]

@@ -7,14 +7,14 @@ from typing import Any
 
 import attrs
 import torch
+from torch import Tensor
+
 from suffuse.contracts.condition import Condition
-from suffuse.contracts.rng import Rng
 from suffuse.contracts.sampler import StepInfo
 from suffuse.contracts.task import Example, Result, Task
 from suffuse.errors import InvalidInput
+from suffuse.rng import Rng
 from suffuse.system import System
-from torch import Tensor
-
 from suffuse_digits.dataset import Digits
 from suffuse_digits.metrics import Accuracy, Frechet
 from suffuse_digits.pictures import sheet

@@ -6,16 +6,17 @@ from typing import ClassVar
 
 import attrs
 import torch
+from torch import Tensor
+
 from suffuse.contracts.condition import Condition
 from suffuse.contracts.guidance import Guidance
 from suffuse.contracts.part import setting
 from suffuse.contracts.process import Gaussian
-from suffuse.contracts.rng import Rng
 from suffuse.contracts.sampler import Carry, Step, StepInfo
-from suffuse.contracts.state import State, same_form, size
 from suffuse.errors import InvalidInput, Unsupported
+from suffuse.rng import Rng
+from suffuse.state import State, same_form, size
 from suffuse.system import System
-from torch import Tensor
 
 __all__ = ["Replace"]
 

@@ -16,7 +16,7 @@ import attrs
 import torch
 from torch import Tensor
 
-from suffuse.contracts._philox import MASK, Words, exponential, fraction, log, normal, philox, philox_integers, scaled
+from suffuse._philox import MASK, Words, exponential, fraction, log, normal, philox, philox_integers, scaled
 from suffuse.errors import InvalidInput
 
 __all__ = ["Rng"]

@@ -12,7 +12,7 @@ from typing import Any, TypeAlias, cast
 import torch
 from torch import Tensor
 
-from suffuse.errors import InvalidInput
+from suffuse.errors import InvalidInput, Unsupported
 
 __all__ = [
     "Coefficient",
@@ -21,6 +21,7 @@ __all__ = [
     "expand",
     "leaves",
     "promote",
+    "require",
     "rows",
     "same_form",
     "size",
@@ -85,6 +86,15 @@ def combine(a: Coefficient, x: State, b: Coefficient, y: State) -> State:
         return x * expand(a, x) + y * expand(b, y)
 
     return tree_map(leaf, x, y, a, b)
+
+
+def require(holds: Tensor, message: str) -> None:
+    """Raise ``Unsupported`` unless all of a schedule's conditions hold; on a device, without waiting for it."""
+    if holds.device.type == "cpu":  # schedules live on the CPU while sampling, so this costs no synchronisation
+        if not bool(holds.all()):
+            raise Unsupported(message)
+    else:
+        torch._assert_async(holds.all(), message)
 
 
 def same_form(x: State, like: State, what: str) -> None:
