@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint verify bench docs new clean
+.PHONY: help setup demo test lint verify bench clean
 
 PYTHON ?= python3
 VENV := .venv

@@ -21,11 +21,11 @@ def main(args: argparse.Namespace) -> int:
     found = registry()
     tell_faults(found)
     _check(found, args.kind, args.plugin)
-    groups = [
-        (loaded, found.find(args.kind, plugin=loaded.origin.key))
-        for loaded in found.plugins()
-        if args.plugin in (None, loaded.origin.key)
-    ]
+    parts: dict[str, list[Entry]] = {}
+    for entry in found.find(args.kind):
+        parts.setdefault(entry.origin.key, []).append(entry)
+    chosen = [loaded for loaded in found.plugins() if args.plugin in (None, loaded.origin.key)]
+    groups = [(loaded, parts.get(loaded.origin.key, [])) for loaded in chosen]
     if args.kind:
         groups = [(loaded, entries) for loaded, entries in groups if entries]
     if args.json:
@@ -38,8 +38,8 @@ def main(args: argparse.Namespace) -> int:
         about = f"  {loaded.plugin.paper.citation}" if loaded.plugin.paper else ""
         lines.append(f"{loaded.origin.key} {loaded.origin.version}{about}")
         lines += [f"  {entry.kind:<10} {entry.ref:<32} {entry.component.summary}".rstrip() for entry in entries]
-    parts = sum(len(entries) for _, entries in groups)
-    print("\n".join([*lines, f"{count(len(groups), 'plugin')}, {count(parts, 'part')}"]))
+    total = sum(len(entries) for _, entries in groups)
+    print("\n".join([*lines, f"{count(len(groups), 'plugin')}, {count(total, 'part')}"]))
     return 0
 
 
