@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import wraps
+from operator import attrgetter
 from typing import Any, TypeVar, TypeVarTuple
 
 import attrs
@@ -15,6 +16,8 @@ __all__ = ["at_points", "constant"]
 _P = TypeVar("_P")
 _S = TypeVarTuple("_S")
 _V = TypeVar("_V")
+
+_version = attrgetter("_version")  # counts the changes in place; it never falls
 
 _MOST = 4096  # points kept; beyond, all are forgotten
 
@@ -32,24 +35,21 @@ def at_points(schedule: Callable[[_P, Tensor, *_S], _V]) -> Callable[[_P, Tensor
     def method(self: _P, t: Tensor, *settings: *_S) -> _V:
         if type(t) is not Tensor or t.ndim or t.requires_grad or t.is_inference() or torch.compiler.is_compiling():
             return schedule(self, t, *settings)
-        kept: dict[Any, tuple[Tensor, _V, list[int]]] = vars(self).setdefault(name, {})
+        kept: dict[Any, tuple[_V, list[Tensor], int]] = vars(self).setdefault(name, {})
         key = (id(t), *settings)
         found = kept.get(key)
-        if found is not None and found[0] is t and found[2] == _versions(t, found[1]):
-            return found[1]
+        if found is not None and found[1][0] is t and sum(map(_version, found[1])) == found[2]:
+            return found[0]
         with torch.inference_mode(False):  # what is kept may meet gradients later
             value = schedule(self, t, *settings)
         if constant(self):
             if len(kept) >= _MOST:
                 kept.clear()
-            kept[key] = (t, value, _versions(t, value))
+            tensors = [w for w in (t, *(value if isinstance(value, tuple) else (value,))) if isinstance(w, Tensor)]
+            kept[key] = (value, tensors, sum(map(_version, tensors)))
         return value
 
     return method
-
-
-def _versions(t: Tensor, value: Any) -> list[int]:  # noqa: ANN401 - a tensor or a tuple of tensors
-    return [w._version for w in ((t, *value) if isinstance(value, tuple) else (t, value))]
 
 
 def constant(part: Any) -> bool:  # noqa: ANN401 - any value of a setting

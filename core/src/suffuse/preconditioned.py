@@ -14,6 +14,7 @@ from suffuse.contracts.part import module, setting
 from suffuse.contracts.prediction import Mean
 from suffuse.contracts.process import Gaussian, Process, as_time
 from suffuse.errors import InvalidInput, Unsupported
+from suffuse.points import at_points, constant
 from suffuse.rng import Rng
 from suffuse.state import State, expand, promote
 
@@ -36,6 +37,9 @@ class Preconditioned(Denoiser):
     backbone: Backbone = setting(doc="the bare network")
     parameterization: Parameterization = setting(doc="what its raw output means")
     trained: Gaussian = setting(doc="the process it was trained with")
+
+    def __attrs_post_init__(self) -> None:
+        self._constant = constant(self.trained) and constant(self.parameterization)
 
     @property
     def gives(self) -> frozenset[str]:
@@ -61,21 +65,36 @@ class Preconditioned(Denoiser):
             raise Unsupported(f"{type(self).__name__} reads Gaussian processes, got {type(process).__name__}")
         if not isinstance(x_t, Tensor):
             raise InvalidInput("a preconditioned backbone takes one tensor as its state")
-        x, u = promote(x_t), as_time(t)
-        k: float | Tensor = 1.0
-        if process is not self.trained and process != self.trained:
-            alpha, sigma = process.scalars(u)
-            u = self.trained.time(process.log_snr(u))
-            alpha_u, sigma_u = self.trained.scalars(u)
-            k = torch.hypot(alpha_u, sigma_u) / torch.hypot(alpha, sigma)
-        scaling = self.parameterization.scaling(self.trained, u)
-        dtype = _dtype(self.backbone)
-        network_in = (x * expand(scaling.c_in * k, x)).to(dtype)
-        # Never in half precision, where 998 and 999 are one number: a backbone casts its embedding of it.
-        c_noise = scaling.c_noise.to(x.device, torch.promote_types(dtype, torch.float32))
+        x, dtype = promote(x_t), _dtype(self.backbone)
+        # Never in half precision, where 998 and 999 are one number: a backbone casts its embedding of c_noise.
+        read = _kept_reading if self._constant else _reading
+        around = (self.trained, self.parameterization, torch.promote_types(dtype, torch.float32), x.device)
+        c_in, c_noise, *mix = read(process, as_time(t), *around)
+        network_in = (x * expand(c_in, x)).to(dtype)
         raw = self.backbone(network_in, c_noise.expand(len(x)) if c_noise.ndim == 0 else c_noise, cond)
-        mix = self.parameterization.mix(self.trained, u)
-        return Mean(value=raw.to(x.dtype), x_t=x, t=as_time(t), process=process, mix=mix)
+        return Mean(value=raw.to(x.dtype), x_t=x, t=as_time(t), process=process, mix=(mix[0], mix[1]))
+
+
+def _reading(
+    process: Gaussian,
+    t: Tensor,
+    trained: Gaussian,
+    parameterization: Parameterization,
+    dtype: torch.dtype,
+    device: torch.device,
+) -> tuple[float | Tensor, Tensor, float | Tensor, float | Tensor]:
+    """``(c_in k, c_noise, a, b)`` at time t of ``process``, for a network trained under another or the same."""
+    k: float | Tensor = 1.0
+    if process is not trained and process != trained:
+        alpha, sigma = process.scalars(t)
+        t = trained.time(process.log_snr(t))
+        alpha_u, sigma_u = trained.scalars(t)
+        k = torch.hypot(alpha_u, sigma_u) / torch.hypot(alpha, sigma)
+    scaling, (a, b) = parameterization.scaling(trained, t), parameterization.mix(trained, t)
+    return scaling.c_in * k, scaling.c_noise.to(device, dtype), a, b
+
+
+_kept_reading = at_points(_reading)
 
 
 def _dtype(network: nn.Module) -> torch.dtype:

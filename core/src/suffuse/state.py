@@ -80,12 +80,15 @@ def expand(w: float | Tensor, x: Tensor) -> float | Tensor:
 
 def combine(a: Coefficient, x: State, b: Coefficient, y: State) -> State:
     """``a x + b y`` leaf by leaf, in at least float32: the one linear combination that everything is built of."""
+    return tree_map(_combined, x, y, a, b)
 
-    def leaf(x: Tensor, y: Tensor, a: float | Tensor, b: float | Tensor) -> Tensor:
-        x, y = promote(x), promote(y)
-        return x * expand(a, x) + y * expand(b, y)
 
-    return tree_map(leaf, x, y, a, b)
+def _combined(x: Tensor, y: Tensor, a: float | Tensor, b: float | Tensor) -> Tensor:
+    x, y = promote(x), promote(y)
+    scaled = x if isinstance(a, float) and a == 1.0 else x * expand(a, x)
+    if isinstance(b, float) and abs(b) == 1.0:  # solvers are full of plain sums and differences
+        return scaled + y if b > 0 else scaled - y
+    return scaled + y * expand(b, y)
 
 
 def require(holds: Tensor, message: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -28,11 +29,15 @@ def past(process: Gaussian, carry: Carry, t: Tensor, s: Tensor, most: int) -> li
     for u, x0 in list(zip(carry.memory.get("times", ()), carry.memory.get("x0", ()), strict=True))[:most]:
         behind = lambda_of(process, u)
         onwards = (here - behind) * h
-        if not bool(((onwards > 0) & onwards.isfinite()).all()):
+        if not (0 < float(onwards) < math.inf if onwards.ndim == 0 else _all_onwards(onwards)):
             break
         found.append((behind, x0))
         here = behind
     return found
+
+
+def _all_onwards(steps: Tensor) -> bool:
+    return bool(((steps > 0) & steps.isfinite()).all())
 
 
 def remember(carry: Carry, t: Tensor, x0: State, most: int) -> Mapping[str, Any]:

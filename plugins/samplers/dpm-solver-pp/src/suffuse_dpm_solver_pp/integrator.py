@@ -18,6 +18,7 @@ from torch import Tensor
 from suffuse.contracts.prediction import Prediction
 from suffuse.contracts.process import Gaussian, Process
 from suffuse.errors import Unsupported
+from suffuse.points import at_points
 from suffuse.state import State, combine
 
 __all__ = ["Point", "first", "gaussian", "integral", "lambda_of", "parabola", "secant"]
@@ -32,6 +33,7 @@ def gaussian(process: Process | None) -> Gaussian:
     return process
 
 
+@at_points
 def lambda_of(process: Gaussian, t: Tensor) -> Tensor:
     """``log(alpha_t/sigma_t)``: half the log-SNR."""
     return process.log_snr(t) / 2
