@@ -111,7 +111,7 @@ class AtMean(Terminal):
         def mean(system: System, carry: Carry, t: Tensor, s: Tensor, rng: Rng) -> tuple[Carry, StepInfo]:
             prediction = system.denoise(carry.x, t, carry.cond, s=s, rng=rng)
             info = StepInfo(x_t=carry.x, x_s=prediction.x0, t=t, s=s, prediction=prediction, nfe=prediction.nfe)
-            return attrs.evolve(carry, x=prediction.x0, n=carry.n + 1), info
+            return carry.advance(prediction.x0), info
 
         return mean
 

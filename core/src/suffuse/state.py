@@ -80,7 +80,7 @@ def expand(w: float | Tensor, x: Tensor) -> float | Tensor:
 
 def combine(a: Coefficient, x: State, b: Coefficient, y: State) -> State:
     """``a x + b y`` leaf by leaf, in at least float32: the one linear combination that everything is built of."""
-    return tree_map(_combined, x, y, a, b)
+    return _combined(x, y, a, b) if isinstance(x, Tensor) else tree_map(_combined, x, y, a, b)  # type: ignore[arg-type]
 
 
 def _combined(x: Tensor, y: Tensor, a: float | Tensor, b: float | Tensor) -> Tensor:

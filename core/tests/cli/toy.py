@@ -89,7 +89,7 @@ class Euler(Sampler):
         if self.churn:
             x = x + 0.01 * self.churn * rng.normal(x)
         info = StepInfo(x_t=carry.x, x_s=x, t=t, s=s, prediction=found, nfe=found.nfe)
-        return attrs.evolve(carry, x=x, n=carry.n + 1), info
+        return carry.advance(x), info
 
 
 @attrs.frozen(kw_only=True)

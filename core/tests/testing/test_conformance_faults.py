@@ -237,7 +237,7 @@ class Euler(Sampler):
         p = system.denoise(x_t, t, carry.cond, s=s)
         alpha, sigma = system.process.scalars(s)
         x = self.write(carry.x, combine(alpha, p.x0, sigma, p.eps), rng)
-        return attrs.evolve(carry, x=x, n=carry.n + 1), StepInfo(x_t=carry.x, x_s=x, t=t, s=s, prediction=p, nfe=p.nfe)
+        return carry.advance(x), StepInfo(x_t=carry.x, x_s=x, t=t, s=s, prediction=p, nfe=p.nfe)
 
     def read(self, x):
         return x
@@ -337,7 +337,7 @@ class Ancestral(Sampler):
         law = self.law(system.process.posterior(carry.x, p.x0, t, s))
         noisy = bool(s > 0)
         x = self.draw(law, rng.at("noise")) if noisy else law.mean
-        return attrs.evolve(carry, x=x, n=carry.n + 1), StepInfo(
+        return carry.advance(x), StepInfo(
             x_t=carry.x, x_s=x, t=t, s=s, prediction=p, nfe=p.nfe, transition=law if noisy else None
         )
 

@@ -212,7 +212,7 @@ class Free(Sampler):
         alpha, sigma = system.process.scalars(s)
         x = self.finish(combine(alpha, p.x0, sigma, p.eps), s, rng)
         info = StepInfo(x_t=carry.x, x_s=x, t=t, s=s, prediction=p, nfe=p.nfe)
-        return attrs.evolve(carry, x=x, n=carry.n + 1), self.tell(info, alpha, sigma)
+        return carry.advance(x), self.tell(info, alpha, sigma)
 
     def finish(self, x, s, rng):
         return x

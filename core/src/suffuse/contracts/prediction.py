@@ -268,10 +268,11 @@ class Field(Prediction):
 
 
 def _same(p: Mix, q: Mix) -> bool:
-    return all(
-        x is y or (not isinstance(x, Tensor) and not isinstance(y, Tensor) and x == y)
-        for x, y in zip(p, q, strict=True)
-    )
+    return _same_weight(p[0], q[0]) and _same_weight(p[1], q[1])
+
+
+def _same_weight(v: float | Tensor, w: float | Tensor) -> bool:
+    return v is w or (not isinstance(v, Tensor) and not isinstance(w, Tensor) and v == w)
 
 
 def _weights(process: Gaussian, t: Tensor, mix: Mix, to: Mix, what: str) -> Mix:

@@ -34,6 +34,10 @@ class Carry:
     n: int = 0  # steps done
     memory: Mapping[str, Any] = attrs.field(factory=dict)
 
+    def advance(self, x: State, memory: Mapping[str, Any] | None = None) -> Carry:
+        """The carry after one more step."""
+        return Carry(x=x, cond=self.cond, n=self.n + 1, memory=self.memory if memory is None else memory)
+
 
 @attrs.frozen(eq=False, kw_only=True)
 class StepInfo:

@@ -66,7 +66,7 @@ class FirstOrder(Sampler):
         p = system.denoise(carry.x, t, carry.cond, s=s, rng=rng)
         alpha, sigma = system.process.scalars(s)
         x = combine(alpha, p.x0, sigma, p.eps)
-        return attrs.evolve(carry, x=x, n=carry.n + 1), StepInfo(x_t=carry.x, x_s=x, t=t, s=s, prediction=p, nfe=p.nfe)
+        return carry.advance(x), StepInfo(x_t=carry.x, x_s=x, t=t, s=s, prediction=p, nfe=p.nfe)
 
 
 @attrs.frozen(kw_only=True)

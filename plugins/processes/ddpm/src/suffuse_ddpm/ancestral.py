@@ -61,4 +61,4 @@ class Ancestral(Sampler):
         info = StepInfo(
             x_t=carry.x, x_s=x_s, t=t, s=s, prediction=prediction, nfe=prediction.nfe, transition=transition
         )
-        return attrs.evolve(carry, x=x_s, n=carry.n + 1), info
+        return carry.advance(x_s), info

@@ -51,4 +51,4 @@ class Ablation(Sampler):
             x_s = combine(1.0, x_s, w, combine(1.0, then.velocity, -1.0, d))
             nfe += then.nfe
         info = StepInfo(x_t=x, x_s=x_s, t=t, s=s, prediction=now, nfe=nfe)
-        return attrs.evolve(carry, x=x_s, n=carry.n + 1), info
+        return carry.advance(x_s), info

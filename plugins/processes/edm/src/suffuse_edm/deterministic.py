@@ -36,7 +36,7 @@ class Euler(Sampler):
         prediction = system.denoise(carry.x, t, carry.cond, s=s, rng=rng.at("first"))
         x_s = euler(gaussian(system), prediction, s)
         info = StepInfo(x_t=carry.x, x_s=x_s, t=t, s=s, prediction=prediction, nfe=prediction.nfe)
-        return attrs.evolve(carry, x=x_s, n=carry.n + 1), info
+        return carry.advance(x_s), info
 
 
 @attrs.frozen(kw_only=True)
@@ -57,4 +57,4 @@ class Heun(Sampler):
         """``X_s = X + (sigma_s - sigma_t)(d + d')/2`` in ``X = x/alpha``, ``sigma = sigma_t/alpha_t``."""
         x_s, prediction, nfe = heun(system, carry.x, carry.cond, t, s, rng)
         info = StepInfo(x_t=carry.x, x_s=x_s, t=t, s=s, prediction=prediction, nfe=nfe)
-        return attrs.evolve(carry, x=x_s, n=carry.n + 1), info
+        return carry.advance(x_s), info

@@ -59,7 +59,7 @@ class Stochastic(Sampler):
         x_hat, t_hat = self._churn(gaussian(system), system.space, carry.x, t, s, rng.at("churn"))
         x_s, prediction, nfe = heun(system, x_hat, carry.cond, t_hat, s, rng)
         info = StepInfo(x_t=carry.x, x_s=x_s, t=t, s=s, prediction=prediction, nfe=nfe)
-        return attrs.evolve(carry, x=x_s, n=carry.n + 1), info
+        return carry.advance(x_s), info
 
     def _churn(self, process: Gaussian, space: Space, x: State, t: Tensor, s: Tensor, rng: Rng) -> tuple[State, Tensor]:
         gamma = min(self.s_churn / self.steps, math.sqrt(2) - 1)

@@ -62,7 +62,7 @@ class Ddim(Sampler):
             law = Normal(x_s, c)
             x_s = law.sample(rng.at("noise"))
         info = StepInfo(x_t=carry.x, x_s=x_s, t=t, s=s, prediction=prediction, nfe=prediction.nfe, transition=law)
-        return attrs.evolve(carry, x=x_s, n=carry.n + 1), info
+        return carry.advance(x_s), info
 
     def _share(self, process: Gaussian, t: Tensor, s: Tensor) -> Tensor:
         """``c^2/sigma_s^2``: how much of the noise at s is fresh."""

@@ -59,4 +59,4 @@ class Multistep(Sampler):
                 x_s = parabola(x_s, (alpha * integral(1, h), alpha * integral(2, h)), here, *before)
         info = StepInfo(x_t=carry.x, x_s=x_s, t=t, s=s, prediction=prediction, nfe=prediction.nfe)
         memory = remember(carry, t, x0, self.order - 1)
-        return attrs.evolve(carry, x=x_s, n=carry.n + 1, memory=memory), info
+        return carry.advance(x_s, memory), info

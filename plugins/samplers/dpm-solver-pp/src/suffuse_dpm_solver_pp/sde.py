@@ -61,4 +61,4 @@ class Sde(Sampler):
             x_s = law.sample(rng.at("noise"))
         info = StepInfo(x_t=carry.x, x_s=x_s, t=t, s=s, prediction=prediction, nfe=prediction.nfe, transition=law)
         memory = remember(carry, t, x0, self.order - 1)
-        return attrs.evolve(carry, x=x_s, n=carry.n + 1, memory=memory), info
+        return carry.advance(x_s, memory), info

@@ -52,4 +52,4 @@ class Singlestep(Sampler):
             weight = integral(1, h) if self.order == 3 else integral(0, h) * h / 2
             x_s = secant(x_s, process.scalars(s)[0] * weight, here, other)
         info = StepInfo(x_t=carry.x, x_s=x_s, t=t, s=s, prediction=prediction, nfe=nfe)
-        return attrs.evolve(carry, x=x_s, n=carry.n + 1), info
+        return carry.advance(x_s), info
