@@ -46,7 +46,8 @@ class Trainer:
     """Runs an experiment in a folder. A run that was stopped or killed goes on to the same bits as one that was not.
 
     Everything random is a function of (seed, step): batches, times, noise, dropout. Gradients are averaged over
-    processes, so the result depends on the number of devices only through rounding.
+    processes, so the result depends on the number of devices only through rounding, and through dropout, whose masks are
+    each process's own.
     """
 
     def __init__(self, experiment: Experiment, folder: str | Path, *, registry: Registry | None = None) -> None:
@@ -97,7 +98,7 @@ class Trainer:
                 whole, stop = self.step == settings.steps, self._any(asked())
                 save = whole or stop or self.step % settings.save_every == 0
                 if save or self.step % settings.log_every == 0:
-                    means = logs.take()
+                    means = self._over_processes(logs.take())
                     self._ensure_finite(means)
                     now = time.perf_counter()
                     means["samples_per_second"] = (self.step - first) * settings.batch / (now - began)
@@ -212,6 +213,13 @@ class Trainer:
     def _blend(self, averaged: Any, current: Any, number: Any) -> None:  # noqa: ANN401 - torch's own signature
         decay = min(self.experiment.train.ema, (1 + self.step) / (10 + self.step))
         torch._foreach_lerp_(averaged, current, 1 - decay)
+
+    def _over_processes(self, means: dict[str, float]) -> dict[str, float]:
+        """Each process's share of the batch has its own losses: what is told, and judged, is of the whole batch."""
+        if self.accelerator.num_processes == 1:
+            return means
+        values = torch.tensor(list(means.values()), device=self.accelerator.device)
+        return dict(zip(means, cast(Tensor, self.accelerator.reduce(values, "mean")).tolist(), strict=True))
 
     def _ensure_finite(self, logs: Mapping[str, float]) -> None:
         # In fp16 infinite gradients are the scaler's business: it skips the step and lowers the scale.
