@@ -46,8 +46,8 @@ class Trainer:
     """Runs an experiment in a folder. A run that was stopped or killed goes on to the same bits as one that was not.
 
     Everything random is a function of (seed, step): batches, times, noise, dropout. Gradients are averaged over
-    processes, so the result depends on the number of devices only through rounding, and through dropout, whose masks are
-    each process's own.
+    processes, so the result depends on the number of devices only through rounding, and through dropout, whose
+    masks are each process's own.
     """
 
     def __init__(self, experiment: Experiment, folder: str | Path, *, registry: Registry | None = None) -> None:
