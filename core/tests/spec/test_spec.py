@@ -82,7 +82,7 @@ def test_every_type_of_setting_comes_back(parts, registry):
         maybe=0.0,
         number=0.5,
         shape=(2, 3),
-        where=Path("/tmp/x"),
+        where=Path("some/where"),
         anything=[1, {"k": "v"}],
         inner=inner,
         grids={"first": core.LogSnr()},
