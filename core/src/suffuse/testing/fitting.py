@@ -1,0 +1,105 @@
+"""Training in memory, for claims and tests: the trainer's loop without its files, devices and signals.
+
+with seeded(0):
+    system = System(...)                      # initial weights are a function of the seed
+fit(system, objective, rows_of(x, label=y), steps=500, batch=128, seed=0)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+
+from suffuse.contracts.condition import Condition
+from suffuse.contracts.objective import Batch, Objective
+from suffuse.rng import Rng
+from suffuse.state import State, rows, size
+from suffuse.system import System
+
+__all__ = ["Data", "fit", "rows_of", "seeded"]
+
+# Gives the batch of one turn of a player; the rng has one stream for each of its samples.
+Data = Callable[[Rng], Batch]
+
+
+@contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """Inside, torch's own generator (initial weights, dropout) starts from this seed; outside nothing has changed."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        yield
+
+
+def rows_of(x: State, *, end: State | None = None, **cond: Tensor) -> Data:
+    """Rows of data in memory, drawn with replacement, with their conditions and the other end of a pair."""
+
+    def draw(rng: Rng) -> Batch:
+        at = rng.at("rows").integers(0, size(x))
+        here = Condition({name: value[at] for name, value in cond.items()})
+        return Batch(x=rows(x, at), cond=here, index=at, end=None if end is None else rows(end, at))
+
+    return draw
+
+
+def fit(
+    system: System,
+    objective: Objective,
+    data: Data | None,
+    *,
+    steps: int,
+    batch: int,
+    seed: int,
+    learning_rate: float = 1e-3,
+    betas: tuple[float, float] = (0.9, 0.999),
+    decay: bool = False,
+    ema: float = 0.0,
+    clip: float = 1.0,
+) -> list[dict[str, Tensor]]:
+    """Train the objective's players in place with Adam, as ``suffuse.train.Trainer`` does; returns each step's logs.
+
+    ``data`` is None for objectives that draw their own batches. ``decay`` lowers the learning rate by a cosine to 0;
+    with ``ema`` the system ends with the averaged weights, whose decay ramps up as (1 + n)/(10 + n).
+    """
+    players, logs = dict(objective.players(system)), []
+    weights = {name: [p for m in player.modules for p in m.parameters()] for name, player in players.items()}
+    base = {name: learning_rate * player.learning_rate_scale for name, player in players.items()}
+    for module in (m for player in players.values() for m in player.modules):
+        module.requires_grad_(True).train()
+    optimizers = {name: torch.optim.Adam(weights[name], lr=base[name], betas=betas) for name in players}
+    trained = nn.ModuleList(system.modules().values())
+    average = [p.detach().clone() for p in trained.parameters()]
+    progress = objective.start(system, Rng.of(seed, batch).at("start"))
+    with seeded(seed):
+        for step in range(steps):
+            told: dict[str, Tensor] = {}
+            for name, player in players.items():
+                for turn in range(0 if step % player.every else player.repeats):
+                    rng = Rng.of(seed, batch).at("train", step, name, turn)
+                    drawn = None if data is None else data(rng.at("data"))
+                    loss = objective.loss(name, drawn, system, progress, rng)
+                    for group in optimizers[name].param_groups:
+                        group["lr"] = base[name] * (0.5 * (1 + _cos(step / steps)) if decay else 1.0)
+                    optimizers[name].zero_grad(set_to_none=True)
+                    value = loss.per_sample.mean()
+                    value.backward()  # type: ignore[no-untyped-call]
+                    nn.utils.clip_grad_norm_(weights[name], clip)
+                    optimizers[name].step()
+                    told |= {f"{name}/loss": value.detach(), **{f"{name}/{k}": v for k, v in loss.logs.items()}}
+            logs.append(told)
+            if ema:
+                present = [p.detach() for p in trained.parameters()]
+                torch._foreach_lerp_(average, present, 1 - min(ema, (2 + step) / (11 + step)))
+            progress = objective.after(progress, step + 1, system, Rng.of(seed, batch).at("after", step + 1))
+    if ema:
+        with torch.no_grad():
+            torch._foreach_copy_(list(trained.parameters()), average)
+    for module in (m for player in players.values() for m in player.modules):
+        module.requires_grad_(False).eval()
+    return logs
+
+
+def _cos(share: float) -> float:
+    return float(torch.cos(torch.tensor(share * torch.pi)))
