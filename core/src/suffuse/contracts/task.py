@@ -91,7 +91,8 @@ class NotHere(Exception):
 class Claim(Part, ABC):
     """An executable assertion.
 
-    ``exact``: a closed form or a limit; ``measure`` returns how far inside its tolerance the method is, for one seed.
+    ``exact``: a closed form or a limit; ``measure`` returns how far inside its tolerance the method is, for one seed,
+    and with ``sabotage=True``, the formula broken, how far outside.
     ``claim``: the paper's assertion against its baseline at equal cost, judged over at least five seeds by an
     interval that must lie above ``margin``; with ``sabotage=True``, the method's own idea switched off, it must not.
     ``parity``: equality with an independent implementation or official weights.

@@ -20,6 +20,8 @@ from suffuse.testing import evidence
 
 __all__ = ["Job", "collect", "jobs_of", "run_job"]
 
+_PROVES_NOTHING = "the sabotaged variant passes: the check proves nothing"
+
 
 @attrs.frozen(kw_only=True)
 class Job:
@@ -66,7 +68,7 @@ def run_job(job: Job, *, known: Registry | None = None) -> dict[str, Any]:
 
 
 def _judge(claim: Claim) -> dict[str, Any]:
-    """An exact claim must hold for every seed; a paper's claim on average, by an interval, and not when sabotaged."""
+    """An exact claim must hold for every seed, a paper's claim on average, by an interval; neither when sabotaged."""
     from suffuse.testing.statistics import t_interval
 
     seeds = list(range(claim.seeds))
@@ -75,15 +77,24 @@ def _judge(claim: Claim) -> dict[str, Any]:
     effects = [m.effect for m in honest]
     numbers = {k: [m.numbers.get(k) for m in honest] for k in honest[0].numbers}
     said |= {"effects": effects, "numbers": numbers}
-    if claim.tier != "claim":
+    if claim.tier == "parity":
         return {**said, "status": "passed" if min(effects) >= claim.margin else "failed"}
+    if claim.tier == "exact":
+        # A formula that is wrong is wrong for any seed: one suffices to show that the check can fail.
+        broken = _finite(claim.measure(seeds[0], sabotage=True)).effect
+        said |= {"sabotaged": broken}
+        if broken >= claim.margin:
+            return {**said, "status": "failed", "reason": _PROVES_NOTHING}
+        if min(effects) >= claim.margin:
+            return {**said, "status": "passed"}
+        return {**said, "status": "failed", "reason": f"{min(effects):.3g} lies below {claim.margin:g}"}
     interval = t_interval(effects)
     said |= {"effect": interval.estimate, "interval": [interval.low, interval.high]}
     sabotaged = t_interval([_finite(claim.measure(seed, sabotage=True)).effect for seed in seeds])
     said |= {"sabotaged": sabotaged.estimate, "sabotaged_interval": [sabotaged.low, sabotaged.high]}
     holds, survives = interval.low > claim.margin, sabotaged.low > claim.margin
     if survives:
-        return {**said, "status": "failed", "reason": "the sabotaged variant passes: the check proves nothing"}
+        return {**said, "status": "failed", "reason": _PROVES_NOTHING}
     if holds:
         return {**said, "status": "passed"}
     if claim.does_not_hold:

@@ -38,13 +38,17 @@ class FrechetClosedForm(Claim):
     )
 
     def measure(self, seed: int, *, sabotage: bool = False) -> Measure:
-        """Relative error in 48 dimensions. Roots of eigenvalues with errors of 1e-15 are off by 3e-8 near zero."""
+        """Relative error in 48 dimensions. Roots of eigenvalues with errors of 1e-15 are off by 3e-8 near zero.
+
+        Sabotaged, the covariances are taken for their diagonals.
+        """
         g = torch.Generator().manual_seed(seed)
         dim = 48
         r = torch.linalg.qr(torch.randn(dim, dim, generator=g, dtype=torch.float64)).Q
         a, b = torch.rand(2, dim, generator=g, dtype=torch.float64) * (torch.arange(2 * dim).reshape(2, dim) % 3 > 0)
         m1, m2 = torch.randn(2, dim, generator=g, dtype=torch.float64)
-        found = frechet_distance(m1, r * a @ r.T, m2, r * b @ r.T)
+        c1, c2 = ((c.diag().diag() if sabotage else c) for c in (r * a @ r.T, r * b @ r.T))
+        found = frechet_distance(m1, c1, m2, c2)
         exact = (m1 - m2).square().sum() + (a.sqrt() - b.sqrt()).square().sum()
         error = float((found - exact).abs() / exact)
         return Measure(effect=1e-6 - error, numbers={"error": error})

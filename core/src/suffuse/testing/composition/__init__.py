@@ -1,0 +1,1 @@
+"""The composition matrix: installed parts that say they go together, run on worlds whose truth is known."""
