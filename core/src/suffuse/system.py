@@ -67,17 +67,17 @@ class System:
         ) -> Prediction:
             return cast(Prediction, model(x_t, t, cond.without(reads), process=process, s=s, rng=rng))
 
-        reads = self._reads
+        reads = self.reads
         return denoise
 
     @cached_property
-    def _reads(self) -> frozenset[str]:
-        """The condition's entries that the guidance keeps from the model."""
+    def reads(self) -> frozenset[str]:
+        """The condition's entries that are the guidance's own and kept from the model."""
         return frozenset[str]().union(*(p.reads for _, p in parts_of(self) if isinstance(p, Guidance)))
 
     def check(self, cond: Condition) -> None:
         """Raise ``InvalidInput`` for a condition that the model cannot take, but for what the guidance reads."""
-        self.model.check(cond.without(self._reads))
+        self.model.check(cond.without(self.reads))
 
     @cached_property
     def step(self) -> Step:

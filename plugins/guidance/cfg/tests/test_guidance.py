@@ -1,5 +1,7 @@
 """Classifier-free guidance against closed forms on a labelled mixture."""
 
+from typing import ClassVar
+
 import attrs
 import pytest
 import torch
@@ -7,15 +9,24 @@ from suffuse_cfg.claims import Departure, Fidelity, GuidedScore
 from suffuse_cfg.guidance import Cfg
 
 from suffuse.contracts.condition import Condition
+from suffuse.contracts.guidance import Guidance
 from suffuse.contracts.model import Denoiser
 from suffuse.contracts.prediction import Logits, Mean
 from suffuse.contracts.space import Euclidean
 from suffuse.errors import IncompatibleComponents, InvalidInput, SpecError
-from suffuse.parts import Interval
+from suffuse.parts import Chain, Interval
 from suffuse.system import System
 from suffuse.testing.exact import mixture_system
 from suffuse.testing.mixture import GaussianMixture
 from suffuse.testing.stand_ins import Circle, FirstOrder
+
+
+@attrs.frozen(kw_only=True)
+class Reader(Guidance):
+    """Has an entry of the condition for itself."""
+
+    reads: ClassVar[frozenset[str]] = frozenset({"y"})
+
 
 MIXTURE = GaussianMixture.random(dim=3, components=5, seed=0)
 TIME = torch.tensor(0.6, dtype=torch.float64)
@@ -147,6 +158,10 @@ def test_rescaling_restores_the_conditional_deviation():
 def test_bad_input_is_refused():
     with pytest.raises(InvalidInput, match="cfg needs a condition: give --cond label=3"):
         system().sample(4)
+    both = mixture_system(MIXTURE, Circle(), sampler=FirstOrder(), guidance=Chain(parts=(Cfg(), Reader())))
+    with pytest.raises(InvalidInput, match="cfg needs a condition"):  # a measurement is none
+        both.sample(2, cond={"y": torch.zeros(2, 3)})
+    both.sample(2, cond={"y": torch.zeros(2, 3), "label": torch.zeros(2, dtype=torch.long)})
     unlabelled = attrs.evolve(MIXTURE, labels=None)
     with pytest.raises(IncompatibleComponents, match="needs 'conditional'"):
         mixture_system(unlabelled, Circle(), guidance=Cfg())

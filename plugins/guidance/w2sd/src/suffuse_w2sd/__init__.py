@@ -1,0 +1,1 @@
+"""Weak-to-Strong Diffusion with Reflection (2025, arXiv:2502.00473)."""
