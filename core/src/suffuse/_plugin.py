@@ -68,6 +68,14 @@ def suffuse_parts() -> list[Component]:
             example={"shape": [2]},
         ),
         _part(
+            "space",
+            "tokens",
+            "contracts.space:Tokens",
+            "one integer tensor of a fixed shape",
+            gives={"tokens"},
+            example={"shape": [3], "symbols": 4},
+        ),
+        _part(
             "denoiser",
             "preconditioned",
             "preconditioned:Preconditioned",

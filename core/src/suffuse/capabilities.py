@@ -27,7 +27,8 @@ def check(parts: Iterable[Given], who_gives: Callable[[str], Iterable[str]] = la
     ``who_gives`` names known parts that give a capability, for the message.
     """
     parts = list(parts)
-    given = frozenset[str]().union(*(p.gives for p in parts))
+    # What a process is made of (one process for each leaf of a graph) speaks through it alone.
+    given = frozenset[str]().union(*(p.gives for p in parts if not p.path.startswith("process.")))
     for part in parts:
         for need in sorted(part.needs):
             if given.isdisjoint(need.split("|")):

@@ -245,7 +245,7 @@ class Range(Codec):
 class UniformTimes(Times):
     """``t ~ U(0, 1]``, each sample's time its own."""
 
-    def draw(self, process: Gaussian, n: int, rng: Rng) -> tuple[Tensor, Tensor]:
+    def draw(self, process: Process, n: int, rng: Rng) -> tuple[Tensor, Tensor]:
         """Times and unit weights."""
         t = 1 - rng.at("times").uniform(torch.empty(n, dtype=torch.float64, device=rng.device))
         return t, torch.ones_like(t)

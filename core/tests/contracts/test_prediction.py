@@ -116,6 +116,8 @@ def test_rows_of_a_prediction_take_all_with_them():
     assert torch.equal(q.variance.value, x[1:])
     clipped = p.with_x0(p.x0.clamp(-0.1, 0.1))
     torch.testing.assert_close(alpha[:, None] * clipped.x0 + sigma[:, None] * clipped.eps, x)
+    assert clipped.variance is variance  # a step's variance does not follow from its mean, but x0's does
+    assert attrs.evolve(p, variance=Variance(x, of="x0")).with_x0(p.x0).variance is None
 
 
 def test_half_precision_is_read_in_float32():

@@ -1,5 +1,6 @@
 """For every rule of the kit something broken that fails it, and something right that does not."""
 
+import math
 import runpy
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,16 +13,18 @@ from torch import nn
 
 from suffuse.contracts.condition import Condition
 from suffuse.contracts.guidance import Guidance
-from suffuse.contracts.law import Normal
+from suffuse.contracts.law import Law, Normal, Point
 from suffuse.contracts.model import Denoiser, Generator, Latent, Parameterization, Scaling
-from suffuse.contracts.network import Adapter, Backbone, Codec, Embedding, Encoder, check_labels
+from suffuse.contracts.network import Adapter, Backbone, Codec, Critic, Embedding, Encoder, check_labels
 from suffuse.contracts.objective import Coupling, Loss, Objective, Times, Weighting
-from suffuse.contracts.operator import LinearOperator
+from suffuse.contracts.operator import LinearOperator, Noise, Svd, SvdOperator
 from suffuse.contracts.part import module, setting
 from suffuse.contracts.prediction import Mean
 from suffuse.contracts.process import as_time
+from suffuse.contracts.reward import Reward
 from suffuse.contracts.sampler import Grid, Sampler, StepInfo, Terminal
 from suffuse.contracts.space import Euclidean, Space
+from suffuse.contracts.target import Target
 from suffuse.contracts.task import Claim, Dataset, Example, Metric, Result, Task
 from suffuse.errors import InvalidInput
 from suffuse.loading import Loaded, Outcome
@@ -30,7 +33,7 @@ from suffuse.registry import Registry
 from suffuse.state import combine, promote
 from suffuse.testing import check
 from suffuse.testing.checks import ALL, BUILDS_ON, BY_KIND
-from suffuse.testing.stand_ins import Circle
+from suffuse.testing.stand_ins import Circle, Reverse, Shuffle
 
 frozen = attrs.frozen(kw_only=True)
 GONE = Path("no/such/folder")
@@ -119,6 +122,45 @@ class GlobalNoise(Circle):
         noisy = Circle.corrupt(self, x0, t, rng=rng)
         k, eps = self.kernel(as_time(t)), torch.randn_like(promote(x0))
         return attrs.evolve(noisy, x_t=combine(k.alpha, x0, k.sigma, eps), noise=eps)
+
+
+@breaks("rates", example={"symbols": 3})
+@frozen
+class Hasty(Shuffle):
+    """Rates a tenth too fast."""
+
+    def rates(self, x_t, t, prediction):
+        return 1.1 * Shuffle.rates(self, x_t, t, prediction)
+
+
+@breaks("marginals", example={"symbols": 3})
+@frozen
+class WrongRenoise(Shuffle):
+    """The marginal's share in the place of the transition's."""
+
+    def renoise(self, x_s, s, t, *, rng):
+        return Shuffle.renoise(self, x_s, torch.zeros_like(t), t, rng=rng)
+
+
+@breaks("endpoints", example={"symbols": 3})
+@frozen
+class Reluctant(Shuffle):
+    """It starts from the first symbol, which the data never end at."""
+
+    def prior(self, like, cond=None, *, t=1.0):
+        return Point(torch.zeros_like(like))
+
+
+@breaks("marginals", needs=Reverse.needs)
+@frozen
+class Colder(Reverse):
+    """Logits at half the temperature."""
+
+    def step(self, system, carry, t, s, rng):
+        p = system.denoise(carry.x, t, carry.cond, s=s, rng=rng)
+        law = system.process.posterior(carry.x, (2 * p.logits).softmax(-1), t, s)
+        x = law.sample(rng.at("step"))
+        return carry.advance(x), StepInfo(x_t=carry.x, x_s=x, t=t, s=s, prediction=p, nfe=1, transition=law)
 
 
 @right()
@@ -511,22 +553,78 @@ class OneSeed(Latent):
         return _Batchwise(mean=torch.zeros(n, 2), std=torch.tensor(1.0))
 
 
+@breaks("density")
+@frozen
+class Narrow(Latent):
+    """The density is that of another standard deviation."""
+
+    def law(self, n, *, dtype, device):
+        return _Narrow(mean=torch.zeros(n, 2, dtype=dtype, device=device), std=1.0)
+
+
+class _Narrow(Normal):
+    def log_prob(self, x):
+        return Normal(self.mean, 0.9).log_prob(x)
+
+
+class _Coins(Law):
+    def __init__(self, n, dtype, p):
+        self.like, self.p = torch.zeros(n, 2, dtype=dtype), p
+
+    def sample(self, rng):
+        return (rng.uniform(self.like) < 0.3).to(self.like.dtype)
+
+    def log_prob(self, x):
+        return torch.where(x > 0, self.p, 1 - self.p).log().sum(1)
+
+
+@right()
+@frozen
+class Coins(Latent):
+    """Two tosses: atoms instead of a density."""
+
+    p: float = setting(0.3, "the chance of a head", gt=0, lt=1)
+
+    def law(self, n, *, dtype, device):
+        return _Coins(n, dtype, self.p)
+
+
+BROKEN.append((Coins, "density", {"example": {"p": 0.32}}))
+
+
 class _Affine(Generator):
     def __attrs_post_init__(self):
         self.latent = Gauss()
-        self.layer = nn.Linear(2, 3)
+        self.layer = nn.Linear(2, 2)
+        self.labels = nn.Embedding(4, 2)
+
+    def check(self, cond):
+        check_labels(cond, 3)
 
     def forward(self, z, cond, *, rng=None):
-        return self.layer(self.norm(z))
+        null = torch.full((len(z),), 3)
+        at = torch.where(cond.present("label"), cond["label"], null) if "label" in cond else null
+        return self.layer(self.norm(z)) + self.labels(at)
 
     def norm(self, z):
         return z
+
+    def inverse(self, x, cond):
+        null = torch.full((len(x),), 3)
+        at = torch.where(cond.present("label"), cond["label"], null) if "label" in cond else null
+        z = torch.linalg.solve(self.layer.weight, (x - self.labels(at) - self.layer.bias).T).T
+        return z, self.log_det().expand(len(x))
+
+    def log_det(self):
+        return -self.layer.weight.slogdet().logabsdet
 
 
 @right()
 @module
 class Affine(_Affine):
     """Right."""
+
+    provides: ClassVar[frozenset[str]] = frozenset({"conditional"})
 
 
 @breaks("samples")
@@ -536,6 +634,122 @@ class Normed(_Affine):
 
     def norm(self, z):
         return (z - z.mean(0)) / z.std(0) if len(z) > 1 else z
+
+
+@breaks("conditions")
+@module
+class Labelled(_Affine):
+    """Labels are taken, but it does not say so: those who ask are not refused."""
+
+
+@breaks("inverse")
+@module
+class Volume(_Affine):
+    """The determinant of the map instead of its inverse's."""
+
+    provides: ClassVar[frozenset[str]] = frozenset({"conditional"})
+
+    def log_det(self):
+        return self.layer.weight.slogdet().logabsdet
+
+
+@breaks("learns")
+@module
+class Severed(_Affine):
+    """The latents are detached."""
+
+    provides: ClassVar[frozenset[str]] = frozenset({"conditional"})
+
+    def norm(self, z):
+        return z.detach()
+
+
+@breaks("saved")
+@module
+class Forgets(_Affine):
+    """A random buffer that is not saved."""
+
+    provides: ClassVar[frozenset[str]] = frozenset({"conditional"})
+
+    def __attrs_post_init__(self):
+        super().__attrs_post_init__()
+        self.register_buffer("shift", torch.randn(2), persistent=False)
+
+    def norm(self, z):
+        return z + self.shift
+
+    def inverse(self, x, cond):
+        z, log_det = super().inverse(x, cond)
+        return z - self.shift, log_det
+
+
+class _Score(Critic):
+    def __attrs_post_init__(self):
+        self.layer = nn.Linear(3, 5)
+        self.last = nn.Linear(5, 1)
+
+    def forward(self, x, cond):
+        return self.last(torch.tanh(self.layer(self.look(x))))[:, 0]
+
+    def look(self, x):
+        return x
+
+
+@right(shape=(3,))
+@module
+class Score(_Score):
+    """Right."""
+
+
+@breaks("scores", shape=(3,))
+@module
+class Crowd(_Score):
+    """The batch's mean is taken out."""
+
+    def look(self, x):
+        return x - x.mean(0)
+
+
+@breaks("conditions", shape=(3,))
+@module
+class TakesLabels(_Score):
+    """Any condition is taken, none is used."""
+
+    def check(self, cond):
+        pass
+
+
+@breaks("penalised", shape=(3,))
+@module
+class OnlyOnce(_Score):
+    """Its gradient in the sample is a constant."""
+
+    def look(self, x):
+        return x.detach() + _Once.apply(x)
+
+
+class _Once(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x):
+        return torch.zeros_like(x)
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx, slope):
+        return slope
+
+
+@breaks("saved", shape=(3,))
+@module
+class Tinted(_Score):
+    """A random buffer that is not saved."""
+
+    def __attrs_post_init__(self):
+        super().__attrs_post_init__()
+        self.register_buffer("shift", torch.randn(3), persistent=False)
+
+    def look(self, x):
+        return x + self.shift
 
 
 class _Bias(Adapter):
@@ -634,6 +848,75 @@ class ZeroTimes(Times):
     def draw(self, process, n, rng):
         t = rng.uniform(torch.empty(n, dtype=torch.float64)).mul(20).floor() / 20
         return t, torch.ones_like(t)
+
+
+@right(shape=(4,))
+@frozen
+class Doubled(SvdOperator):
+    """The first two elements, doubled; pseudo-inverse and prox follow from the decomposition."""
+
+    def A(self, x):
+        return x[:, :2] * 2
+
+    def measure(self, x, rng):
+        y = self.A(x)
+        return y + 0.1 * rng.normal(y)
+
+    def log_likelihood(self, y, x):
+        return -(y - self.A(x)).square().flatten(1).sum(1) / 0.02
+
+    def A_adjoint(self, y):
+        return self.fill(y) * 2
+
+    def fill(self, y):
+        return torch.cat([y, torch.zeros_like(y)], 1)
+
+    def svd(self, x):
+        def same(y):
+            return y
+
+        return Svd(s=x.new_full((2,), 2.0), V=self.fill, V_adjoint=lambda x: x[:, :2], U=same, U_adjoint=same)
+
+
+@breaks("svd", shape=(4,))
+@frozen
+class Unsorted(Doubled):
+    """U and V do not belong together, and what is made of them is overridden."""
+
+    def svd(self, x):
+        good = super().svd(x)
+        return attrs.evolve(good, U=lambda z: z.flip(1), U_adjoint=lambda y: y.flip(1))
+
+    def A_dagger(self, y):
+        return self.fill(y) / 2
+
+    def prox(self, x, y, gamma):
+        g = gamma[:, None] if isinstance(gamma, torch.Tensor) else gamma
+        return x + self.fill(2 * g * (y - 2 * x[:, :2]) / (1 + 4 * g))
+
+
+@right()
+@frozen
+class White(Noise):
+    """Normal, with standard deviation 1/2."""
+
+    def sample(self, clean, rng):
+        return clean + 0.5 * rng.normal(clean)
+
+    def log_prob(self, y, clean):
+        return -2 * (y - clean) ** 2
+
+    def variance(self, y):
+        return 0.25
+
+
+@breaks("law")
+@frozen
+class Louder(White):
+    """The draws have twice the variance that the likelihood says."""
+
+    def sample(self, clean, rng):
+        return clean + 0.5**0.5 * rng.normal(clean)
 
 
 @breaks("weighting")
@@ -848,6 +1131,78 @@ class AskNothing(Ask):
 
     def run(self, system, inputs, rng):
         return Result()
+
+
+@right()
+@frozen
+class Well(Target):
+    """One dimension, known in closed form."""
+
+    @property
+    def shape(self):
+        return (1,)
+
+    def energy(self, x):
+        return (x / 2).square().sum(1) / 2
+
+    @property
+    def log_z(self):
+        return math.log(2 * math.pi * 4) / 2
+
+    def sample(self, rng, *, dtype=torch.float32):
+        return self.width() * rng.at("z").normal(torch.empty(rng.size, 1, dtype=dtype))
+
+    def width(self):
+        return 2.0
+
+
+@breaks("energy")
+@frozen
+class WrongScore(Well):
+    """The gradient's sign is lost."""
+
+    def score(self, x):
+        return -Target.score(self, x)
+
+
+@breaks("draws")
+@frozen
+class NarrowDraws(Well):
+    """Draws of the standard normal."""
+
+    def width(self):
+        return 1.0
+
+
+@breaks("log-z")
+@frozen
+class WrongConstant(Well):
+    """Without 2 pi."""
+
+    @property
+    def log_z(self):
+        return math.log(4) / 2
+
+
+@right()
+@frozen
+class Near(Reward):
+    """Near to the origin."""
+
+    provides: ClassVar[frozenset[str]] = frozenset({"differentiable"})
+
+    def value(self, data, cond):
+        return -data.square().flatten(1).sum(1)
+
+
+@breaks("reward")
+@frozen
+class AgainstTheBatch(Near):
+    """Compared with the batch."""
+
+    def value(self, data, cond):
+        r = Near.value(self, data, cond)
+        return r - r.mean()
 
 
 # --- what the tables say

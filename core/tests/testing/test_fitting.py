@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from suffuse.contracts.objective import Loss, Objective, Player
+from suffuse.errors import InvalidInput
 from suffuse.parts import Identity
 from suffuse.rng import Rng
 from suffuse.state import rows
@@ -90,3 +91,74 @@ def test_the_same_seed_gives_the_same_weights(decay):
         fit(system, Fetch(repeats=2), None, steps=3, batch=2, seed=4, decay=decay)
         found.append(norm(system))
     assert found[0] == found[1]
+
+
+class Boxed(Fetch):
+    """Gradient steps away from zero that are put back, with turns, rates and an average of its own."""
+
+    def __init__(self, **rule):
+        super().__init__()
+        self.rule, self.projected = rule, []
+
+    def players(self, system):
+        return {"model": Player(modules=(system.model,), **self.rule)}
+
+    def loss(self, player, batch, system, state, rng):
+        total = -sum(p.sum() for p in system.model.parameters())
+        return Loss(total.expand(rng.size))
+
+    def project(self, player, system):
+        assert not torch.is_grad_enabled()
+        self.projected.append(player)
+        for p in system.model.parameters():
+            p.clamp_(-1, 0.01)
+
+
+def weights(system):
+    return torch.cat([p.detach().flatten() for p in system.model.parameters()])
+
+
+def test_parameters_are_put_back_after_every_update():
+    system, objective = trainable_system(Circle(), codec=Identity()), Boxed(repeats=lambda step: step)
+    done = []
+    fit(system, objective, None, steps=4, batch=2, seed=0, learning_rate=1.0, on_step=done.append)
+    assert objective.projected == ["model"] * (0 + 1 + 2 + 3)
+    assert float(weights(system).max()) == torch.tensor(0.01)
+    assert done == [1, 2, 3, 4]
+
+
+def test_a_player_has_its_own_optimiser():
+    """The gradient is -1: RMSProp steps lr/sqrt(0.01) at first, Adam lr; rates follow the step."""
+    for rule, expected in (
+        ({"optimizer": "rmsprop"}, 1e-2),
+        ({"betas": (0.0, 0.9)}, 1e-3),
+        ({"learning_rate_scale": lambda step: 3.0 - step}, 3e-3),
+    ):
+        system, objective = trainable_system(Circle(), codec=Identity()), Boxed(**rule)
+        before = weights(system)
+        objective.project = lambda player, system: None
+        fit(system, objective, None, steps=1, batch=2, seed=0, learning_rate=1e-3)
+        # The loss has a gradient of norm above 1, which is clipped: RMSProp and Adam forget its size.
+        torch.testing.assert_close(weights(system) - before, torch.full_like(before, expected), rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("rule", "message"),
+    [
+        ({"optimizer": "sgd"}, "expected the optimizer adam or rmsprop"),
+        ({"optimizer": "rmsprop", "betas": (0, 1)}, "no betas"),
+    ],
+)
+def test_an_optimiser_that_is_not_there_is_refused(rule, message):
+    with pytest.raises(InvalidInput, match=message):
+        fit(trainable_system(Circle(), codec=Identity()), Boxed(**rule), None, steps=1, batch=2, seed=0)
+
+
+def test_an_objective_may_schedule_the_average():
+    system, objective = trainable_system(Circle(), codec=Identity()), Boxed()
+    objective.project = lambda player, system: None
+    objective.ema = lambda step: 0.25 * step  # the first average is the first weights
+    before = weights(system)
+    fit(system, objective, None, steps=2, batch=2, seed=0, learning_rate=1e-3)
+    # Adam's steps are 1e-3 each under a constant gradient.
+    torch.testing.assert_close(weights(system) - before, torch.full_like(before, 1.75e-3), rtol=1e-4, atol=1e-6)

@@ -4,7 +4,19 @@ from __future__ import annotations
 
 from typing import Any
 
-from suffuse.contracts import guidance, model, network, objective, operator, process, sampler, space, task
+from suffuse.contracts import (
+    guidance,
+    model,
+    network,
+    objective,
+    operator,
+    process,
+    reward,
+    sampler,
+    space,
+    target,
+    task,
+)
 from suffuse.errors import UnknownComponent
 
 __all__ = ["contract_of"]
@@ -19,6 +31,7 @@ _CONTRACTS: dict[str, type[Any]] = {
         model.Parameterization,
         network.Backbone,
         network.Adapter,
+        network.Critic,
         network.Encoder,
         network.Codec,
         objective.Objective,
@@ -26,6 +39,9 @@ _CONTRACTS: dict[str, type[Any]] = {
         objective.Weighting,
         objective.Coupling,
         operator.Operator,
+        reward.Reward,
+        target.Target,
+        operator.Noise,
         guidance.Guidance,
         sampler.Sampler,
         sampler.Grid,

@@ -12,7 +12,7 @@ from torch import Tensor
 from suffuse.rng import Rng
 from suffuse.state import Coefficient, State, combine, expand, leaves, promote, tree_map
 
-__all__ = ["Categorical", "Law", "Normal"]
+__all__ = ["Categorical", "Law", "Normal", "Point"]
 
 
 class Law(ABC):
@@ -67,3 +67,20 @@ class Categorical(Law):
             raise TypeError("a categorical law takes one integer tensor")
         logs = promote(self.logits).log_softmax(-1).gather(-1, x.long()[..., None])[..., 0]
         return logs.flatten(1).sum(1)
+
+
+@attrs.frozen(eq=False)
+class Point(Law):
+    """All probability on one state: the all-mask prior of masked processes."""
+
+    x: State
+
+    def sample(self, rng: Rng) -> State:
+        """The state; draws nothing."""
+        return tree_map(torch.clone, self.x)
+
+    def log_prob(self, x: State) -> Tensor:
+        """0 in rows that are that state, else -inf."""
+        same = tree_map(lambda v, w: (v == w).flatten(1).all(1), x, self.x)
+        every = torch.stack([v for _, v in leaves(same)]).all(0)
+        return torch.where(every, 0.0, -math.inf)

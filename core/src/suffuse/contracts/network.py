@@ -17,7 +17,7 @@ from suffuse.contracts.part import Part
 from suffuse.errors import InvalidInput
 from suffuse.state import State
 
-__all__ = ["Adapter", "Backbone", "Codec", "Edit", "Embedding", "Encoder", "check_labels"]
+__all__ = ["Adapter", "Backbone", "Codec", "Critic", "Edit", "Embedding", "Encoder", "check_labels"]
 
 # An edit stands in for a block: it gets the block and its arguments, and may skip it, run it on a part, or change it.
 Edit = Callable[..., Tensor]
@@ -135,6 +135,25 @@ class Encoder(nn.Module, Part):
     @abstractmethod
     def forward(self, data: Tensor) -> Embedding:
         """Embed data, in the range of the codec that the encoder was trained with."""
+
+
+class Critic(nn.Module, Part):
+    """A number for each sample: the discriminator or critic of an adversarial objective, whose field it is.
+
+    What else it is told (a label, the noisy state and the time of a diffusion GAN) stands in the condition. It scores
+    each sample by itself in evaluation mode.
+    """
+
+    kind = "critic"
+
+    def check(self, cond: Condition) -> None:
+        """Raise ``InvalidInput`` for a condition that this network cannot take; by default any entry."""
+        if cond:
+            raise InvalidInput(f"this critic takes no condition, got {sorted(cond)}")
+
+    @abstractmethod
+    def forward(self, x: State, cond: Condition) -> Tensor:
+        """A real number without bounds for each sample, ``(B,)``: a logit, or a Lipschitz function's value."""
 
 
 class Codec(Part):

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 import attrs
 from torch import Tensor, nn
 
 from suffuse.contracts.condition import Condition
 from suffuse.contracts.part import Part
-from suffuse.contracts.process import Gaussian
+from suffuse.contracts.process import Gaussian, Process
 from suffuse.rng import Rng
 from suffuse.state import State, rows
 
@@ -39,20 +39,38 @@ class Batch:
 
 @attrs.frozen(eq=False)
 class Loss:
-    """``per_sample`` ``(B,)``: the trainer reduces. ``logs`` are detached scalars."""
+    """``per_sample`` ``(B,)``: the trainer reduces. ``logs`` are detached scalars.
+
+    ``seen`` are detached tensors ``(B, ...)`` that ``after`` finds in its state under these names, of the whole batch
+    over all processes: what an objective learns from its own losses.
+    """
 
     per_sample: Tensor
     logs: Mapping[str, Tensor] = attrs.field(factory=dict)
+    seen: Mapping[str, Tensor] = attrs.field(factory=dict)
 
 
 @attrs.frozen(eq=False, kw_only=True)
 class Player:
-    """One set of parameters with its own optimiser. It plays at steps divisible by ``every``, ``repeats`` times."""
+    """One set of parameters with its own optimiser. It plays at steps divisible by ``every``, ``repeats`` times.
+
+    The learning rate is the run's times ``learning_rate_scale``, for ``adam`` (AdamW) with the run's ``betas`` unless
+    the player has its own, and for ``rmsprop`` (Tieleman and Hinton 2012) with torch's defaults. What is a function is
+    asked at every step, counted from 0.
+    """
 
     modules: tuple[nn.Module, ...]
     every: int = 1
-    repeats: int = 1
-    learning_rate_scale: float = 1.0
+    repeats: int | Callable[[int], int] = 1
+    learning_rate_scale: float | Callable[[int], float] = 1.0
+    optimizer: Literal["adam", "rmsprop"] = "adam"
+    betas: tuple[float, float] | Callable[[int], tuple[float, float]] | None = None
+
+    def turns(self, step: int) -> int:
+        """How often it plays at this step."""
+        if step % self.every:
+            return 0
+        return self.repeats(step) if callable(self.repeats) else self.repeats
 
 
 # Checkpointed with everything else: numbers and tensors by name.
@@ -82,18 +100,36 @@ class Objective(Part, ABC):
     def loss(self, player: str, batch: Batch | None, system: System, state: Progress, rng: Rng) -> Loss:
         """The player's loss on a batch. ``rng`` has one stream for each sample of it."""
 
+    def project(self, player: str, system: System) -> None:
+        """Put the player's parameters back where they must lie (a box, a ball), in place, after each update of them.
+
+        Called without gradients. What is no parameter of this player must not change.
+        """
+
+    def ema(self, step: int) -> float | None:
+        """The decay of the moving average of the system's weights after this step, counted from 0.
+
+        None leaves it to the run's settings.
+        """
+        return None
+
     def after(self, state: Progress, step: int, system: System, rng: Rng) -> Progress:
         """What changes after a step: a teacher replaced, a grid halved, an average kept, new rollouts drawn."""
         return state
 
 
 class Times(Part):
-    """The distribution of training times."""
+    """The distribution of training times.
+
+    ``joint`` times are drawn for a batch as a whole (stratified): then a row's time depends on its neighbours.
+    """
 
     kind = "times"
 
+    joint: ClassVar[bool] = False
+
     @abstractmethod
-    def draw(self, process: Gaussian, n: int, rng: Rng) -> tuple[Tensor, Tensor]:
+    def draw(self, process: Process, n: int, rng: Rng) -> tuple[Tensor, Tensor]:
         """Times ``(n,)`` in float64 and importance weights ``(n,)`` that keep the objective's expectation."""
 
 

@@ -131,10 +131,10 @@ class Mean(Prediction):
 
     @property
     def score(self) -> State:
-        """``-eps / sigma``."""
+        """``-eps / sigma``, by the process, which has none where its noise is not Gaussian."""
         _, sigma = self.process.scalars(self.t)
         _nonzero(sigma, "there is no score at zero noise: stop before t = 0, or use x0")
-        return self._as((0.0, -1 / sigma), "score")
+        return self.process.score(self.eps, self.t)
 
     @property
     def velocity(self) -> State:
@@ -148,8 +148,12 @@ class Mean(Prediction):
         return attrs.evolve(cast(Mean, super().index(at)), mix=cast(Mix, mix))
 
     def with_x0(self, x0: State) -> Mean:
-        """The same prediction with its data estimate replaced (clipped, projected, moved by a guide)."""
-        return attrs.evolve(self, value=x0, mix=(1.0, 0.0), variance=None)
+        """The same prediction with its data estimate replaced (clipped, projected, moved by a guide).
+
+        The variance of a transition stays: that of a step does not follow from its mean.
+        """
+        kept = self.variance if self.variance is not None and self.variance.of == "transition" else None
+        return attrs.evolve(self, value=x0, mix=(1.0, 0.0), variance=kept)
 
     def _as(self, to: Mix, what: str) -> State:
         if _same(self.mix, to):

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from suffuse.contracts.condition import Condition
-from suffuse.contracts.law import Law, Normal
+from suffuse.contracts.law import Categorical, Law, Normal
 from suffuse.contracts.part import Part
 from suffuse.points import at_points
 from suffuse.rng import Rng
@@ -29,6 +29,7 @@ __all__ = [
     "Bridge",
     "Corruption",
     "Degradation",
+    "Discrete",
     "Gaussian",
     "Jump",
     "Kernel",
@@ -126,7 +127,7 @@ class Markov(ABC):
 
 
 class Sde(ABC):
-    """``dx = drift(x, t) dt + diffusion(t) dw``, forward in time."""
+    """``dx = drift(x, t) dt + G(t) dw``, forward in time, with a symmetric G: ``G G^T z`` is two of ``diffuse``."""
 
     provides: ClassVar[frozenset[str]] = frozenset({"sde"})
 
@@ -136,7 +137,12 @@ class Sde(ABC):
 
     @abstractmethod
     def diffusion(self, t: Tensor) -> Coefficient:
-        """The forward diffusion coefficient g(t)."""
+        """The coefficient g(t) where ``G = g I``, or one for each leaf; ``Unsupported`` where G mixes leaves."""
+
+    def diffuse(self, z: State, t: Tensor) -> State:
+        """``G(t) z``: to be replaced where G mixes leaves."""
+        g = self.diffusion(t)
+        return combine(g, z, 0.0, z)
 
 
 class Gaussian(LinearGaussian, Markov, Sde):
@@ -245,6 +251,34 @@ class Gaussian(LinearGaussian, Markov, Sde):
         return (2 * sigma * (cast(Tensor, d.sigma) - sigma * cast(Tensor, d.alpha) / alpha)).clamp_min(0).sqrt()
 
 
+class Discrete(Process, Markov):
+    """Integer states whose positions move independently: masked, uniform, any transition matrix.
+
+    Data hold K = ``symbols`` values, states S = ``states`` >= K of them (one more with a mask). Whatever is said of
+    x0 is linear in it, so x0 is passed as probabilities ``(B, *event, K)``: a one-hot, or a model's softmax. In
+    particular ``posterior`` is the mixture ``sum_k x0_k q(x_s | x_t, x_0 = k)``, a ``Categorical``, and
+    ``posterior`` at s = t is the point x_t.
+    """
+
+    provides: ClassVar[frozenset[str]] = frozenset({"discrete"})
+    needs: ClassVar[frozenset[str]] = frozenset({"tokens"})
+
+    symbols: int
+
+    @property
+    @abstractmethod
+    def states(self) -> int:
+        """S, the size of the state's alphabet."""
+
+    @abstractmethod
+    def marginal(self, x0: Tensor, t: Tensor) -> Categorical:
+        """``sum_k x0_k q(x_t | x_0 = k)`` for probabilities ``(B, *event, K)``: logits ``(B, *event, S)``."""
+
+    @abstractmethod
+    def posterior(self, x_t: State, x0: State, t: Tensor, s: Tensor) -> Categorical:
+        """``sum_k x0_k q(x_s | x_t, x_0 = k)``: logits ``(B, *event, S)``."""
+
+
 class Jump(ABC):
     """A continuous-time Markov chain over integer states."""
 
@@ -252,7 +286,10 @@ class Jump(ABC):
 
     @abstractmethod
     def rates(self, x_t: Tensor, t: Tensor, prediction: Prediction) -> Tensor:
-        """Backward rates to every other state, ``(B, *event, K)``, non-negative, zero at the present state."""
+        """Backward rates to every other state, ``(B, *event, S)``, non-negative, zero at the present state.
+
+        The limit of ``posterior``'s probabilities over h for a step from t to t - h.
+        """
 
 
 class Bridge(ABC):

@@ -14,7 +14,7 @@ from suffuse.errors import InvalidInput
 from suffuse.rng import Rng
 from suffuse.state import State, combine, leaves, same_form, tree_map
 
-__all__ = ["Euclidean", "Space"]
+__all__ = ["Euclidean", "Space", "Tokens"]
 
 
 class Space(Part):
@@ -78,3 +78,32 @@ class Euclidean(Space):
     def like(self, n: int, *, dtype: torch.dtype = torch.float32, device: torch.device | str = "cpu") -> Tensor:
         """Zeros of shape ``(n, *shape)``."""
         return torch.zeros(n, *self.shape, dtype=dtype, device=device)
+
+
+@attrs.frozen(kw_only=True)
+class Tokens(Space):
+    """One integer tensor of a fixed shape: text, quantised images, codes. Symbols are 0 ... K - 1, the mask is K."""
+
+    provides: ClassVar[frozenset[str]] = frozenset({"tokens"})
+
+    shape: tuple[int, ...] = setting(doc="one sample's shape, such as [256]", check=_sizes)
+    symbols: int = setting(doc="K, the number of symbols of data", ge=2)
+    mask: bool = setting(False, "whether a state may hold the mask, K, too: to start sampling from masked data")
+
+    def like(self, n: int, *, dtype: torch.dtype = torch.float32, device: torch.device | str = "cpu") -> Tensor:
+        """Zeros of shape ``(n, *shape)``; int64 whatever the dtype, which is that of real states."""
+        return torch.zeros(n, *self.shape, dtype=torch.int64, device=device)
+
+    def check(self, x: State) -> None:
+        """Raise ``InvalidInput`` unless x is a batch of integers in the alphabet."""
+        Space.check(self, x)
+        (_, v), top = next(leaves(x)), self.symbols - 1 + self.mask
+        if v.is_floating_point() or v.is_complex() or v.dtype == torch.bool:
+            raise InvalidInput(f"expected integer tokens, got {v.dtype}")
+        if bool(((v < 0) | (v > top)).any()):
+            raise InvalidInput(f"expected tokens from 0 to {top}, got values from {int(v.min())} to {int(v.max())}")
+
+    def noise(self, like: State, rng: Rng) -> Tensor:
+        """Symbols drawn uniformly."""
+        (_, v) = next(leaves(like))
+        return rng.at("").integers(0, self.symbols, *v.shape[1:]).to(v.device)

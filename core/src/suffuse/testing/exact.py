@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any, ClassVar
 
 import torch
@@ -11,7 +12,7 @@ from suffuse.contracts.condition import Condition
 from suffuse.contracts.model import Denoiser
 from suffuse.contracts.network import check_labels
 from suffuse.contracts.part import module
-from suffuse.contracts.prediction import Mean
+from suffuse.contracts.prediction import Mean, Variance
 from suffuse.contracts.process import Gaussian, Process, as_time
 from suffuse.contracts.space import Euclidean
 from suffuse.errors import InvalidInput, Unsupported
@@ -28,18 +29,20 @@ class ExactDenoiser(Denoiser):
     """The exact conditional mean of a Gaussian mixture under any Gaussian process, at every noise level.
 
     Read as v, which is finite at both ends of time. Where the mixture's components have labels, a condition
-    ``label`` restricts each row to its class.
+    ``label`` restricts each row to its class. With ``variance`` the exact variance of each element of x0 comes with it.
     """
 
-    provides: ClassVar[frozenset[str]] = frozenset({"mean", "conditional"})
+    provides: ClassVar[frozenset[str]] = frozenset({"mean", "conditional", "variance"})
     needs: ClassVar[frozenset[str]] = frozenset({"gaussian"})
 
     mixture: GaussianMixture
+    variance: bool = False
 
     @property
     def gives(self) -> frozenset[str]:
-        """``mean``, and ``conditional`` where the components are labelled."""
-        return frozenset({"mean"} if self.mixture.labels is None else {"mean", "conditional"})
+        """``mean``; ``conditional`` where the components are labelled, and ``variance`` where it is asked for."""
+        labelled = () if self.mixture.labels is None else ("conditional",)
+        return frozenset({"mean", *labelled, *(("variance",) if self.variance else ())})
 
     def check(self, cond: Condition) -> None:
         """A label must name a class of the mixture."""
@@ -62,13 +65,30 @@ class ExactDenoiser(Denoiser):
         x, (alpha, sigma) = promote(x_t), process.scalars(as_time(t))
         if x.ndim != 2 or x.shape[1] != self.mixture.dim:
             raise InvalidInput(f"expected states of shape (batch, {self.mixture.dim}), got {tuple(x.shape)}")
-        v = self._v(self.mixture, x, alpha, sigma)
-        if "label" in cond:
-            for label in sorted(set(cond["label"][cond.present("label")].tolist())):
-                at = cond.present("label") & (cond["label"] == label)
-                pick = [w if w.ndim == 0 else w[at] for w in (alpha, sigma)]
-                v[at] = self._v(self.mixture.conditioned(label), x[at], pick[0], pick[1])
-        return Mean(value=v, x_t=x, t=as_time(t), process=process, mix=(-sigma, alpha))
+        v, spread = torch.empty_like(x), torch.empty_like(x)
+        for mixture, at in self._classes(cond, x):
+            pick = [w if w.ndim == 0 else w[at] for w in (alpha, sigma)]
+            v[at], spread[at] = self._moments(mixture, x[at], pick[0], pick[1])
+        variance = Variance(spread, of="x0") if self.variance else None
+        return Mean(value=v, x_t=x, t=as_time(t), process=process, mix=(-sigma, alpha), variance=variance)
+
+    def _classes(self, cond: Condition, x: Tensor) -> Iterator[tuple[GaussianMixture, Tensor]]:
+        """The law of x0 under the condition, with the rows that have it."""
+        if "label" not in cond:
+            yield self.mixture, torch.ones(len(x), dtype=torch.bool, device=x.device)
+            return
+        present, label = cond.present("label"), cond["label"]
+        if not bool(present.all()):
+            yield self.mixture, ~present
+        for one in sorted(set(label[present].tolist())):
+            yield self.mixture.conditioned(one), present & (label == one)
+
+    def _moments(self, mixture: GaussianMixture, x: Tensor, alpha: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor]:
+        """v, and the variances of x0's elements (where they are not asked for, v again)."""
+        v = self._v(mixture, x, alpha, sigma)
+        if not self.variance:
+            return v, v
+        return v, mixture.posterior_covariance(x.double(), alpha, sigma).diagonal(dim1=1, dim2=2).to(x.dtype).clone()
 
     @staticmethod
     def _v(mixture: GaussianMixture, x: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
@@ -78,9 +98,15 @@ class ExactDenoiser(Denoiser):
         return (a * eps - s * mixture.denoise(z, alpha, sigma)).to(x.dtype)
 
 
-def mixture_system(mixture: GaussianMixture, process: Process, **parts: Any) -> System:  # noqa: ANN401
+def mixture_system(
+    mixture: GaussianMixture,
+    process: Process,
+    *,
+    variance: bool = False,
+    **parts: Any,  # noqa: ANN401
+) -> System:
     """A ``System`` with the exact denoiser; ``parts`` are its sampler, guidance and codec."""
-    model = ExactDenoiser(mixture=mixture)
+    model = ExactDenoiser(mixture=mixture, variance=variance)
     return System(model=model, process=process, space=Euclidean(shape=(mixture.dim,)), **parts)
 
 

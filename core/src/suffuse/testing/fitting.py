@@ -18,6 +18,7 @@ from suffuse.contracts.objective import Batch, Objective
 from suffuse.rng import Rng
 from suffuse.state import State, rows, size
 from suffuse.system import System
+from suffuse.train.optimizers import make_optimizer, parameters_of, prepare
 
 __all__ = ["Data", "fit", "rows_of", "seeded"]
 
@@ -57,43 +58,54 @@ def fit(
     decay: bool = False,
     ema: float = 0.0,
     clip: float = 1.0,
+    on_step: Callable[[int], None] | None = None,
 ) -> list[dict[str, Tensor]]:
-    """Train the objective's players in place with Adam, as ``suffuse.train.Trainer`` does; returns each step's logs.
+    """Train the objective's players in place, as ``suffuse.train.Trainer`` does; returns each step's logs.
 
     ``data`` is None for objectives that draw their own batches. ``decay`` lowers the learning rate by a cosine to 0;
-    with ``ema`` the system ends with the averaged weights, whose decay ramps up as (1 + n)/(10 + n).
+    with ``ema``, or an objective that has its own, the system ends with the averaged weights, whose decay ramps up as
+    (1 + n)/(10 + n). ``on_step`` is told the number of steps done after each.
     """
     players, logs = dict(objective.players(system)), []
-    weights = {name: [p for m in player.modules for p in m.parameters()] for name, player in players.items()}
-    base = {name: learning_rate * player.learning_rate_scale for name, player in players.items()}
     for module in (m for player in players.values() for m in player.modules):
         module.requires_grad_(True).train()
-    optimizers = {name: torch.optim.Adam(weights[name], lr=base[name], betas=betas) for name in players}
+    optimizers = {name: make_optimizer(name, player, betas, 0.0) for name, player in players.items()}
     trained = nn.ModuleList(system.modules().values())
     average = [p.detach().clone() for p in trained.parameters()]
-    progress = objective.start(system, Rng.of(seed, batch).at("start"))
+    progress, averaged = objective.start(system, Rng.of(seed, batch).at("start")), False
     with seeded(seed):
         for step in range(steps):
             told: dict[str, Tensor] = {}
             for name, player in players.items():
-                for turn in range(0 if step % player.every else player.repeats):
+                for turn in range(player.turns(step)):
                     rng = Rng.of(seed, batch).at("train", step, name, turn)
                     drawn = None if data is None else data(rng.at("data"))
                     loss = objective.loss(name, drawn, system, progress, rng)
-                    for group in optimizers[name].param_groups:
-                        group["lr"] = base[name] * (0.5 * (1 + _cos(step / steps)) if decay else 1.0)
+                    prepare(
+                        optimizers[name],
+                        player,
+                        step,
+                        learning_rate * (0.5 * (1 + _cos(step / steps)) if decay else 1.0),
+                    )
                     optimizers[name].zero_grad(set_to_none=True)
                     value = loss.per_sample.mean()
                     value.backward()  # type: ignore[no-untyped-call]
-                    nn.utils.clip_grad_norm_(weights[name], clip)
+                    nn.utils.clip_grad_norm_(parameters_of(player), clip)
                     optimizers[name].step()
+                    with torch.no_grad():
+                        objective.project(name, system)
                     told |= {f"{name}/loss": value.detach(), **{f"{name}/{k}": v for k, v in loss.logs.items()}}
+                    progress = {**progress, **loss.seen}
             logs.append(told)
-            if ema:
+            decayed = objective.ema(step)
+            if averaged := bool(ema) or decayed is not None:
                 present = [p.detach() for p in trained.parameters()]
-                torch._foreach_lerp_(average, present, 1 - min(ema, (2 + step) / (11 + step)))
+                share = min(ema, (2 + step) / (11 + step)) if decayed is None else decayed
+                torch._foreach_lerp_(average, present, 1 - share)
             progress = objective.after(progress, step + 1, system, Rng.of(seed, batch).at("after", step + 1))
-    if ema:
+            if on_step is not None:
+                on_step(step + 1)
+    if averaged:
         with torch.no_grad():
             torch._foreach_copy_(list(trained.parameters()), average)
     for module in (m for player in players.values() for m in player.modules):

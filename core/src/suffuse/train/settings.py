@@ -12,6 +12,7 @@ from suffuse.capabilities import Given, check
 from suffuse.contracts.objective import Objective
 from suffuse.contracts.part import setting
 from suffuse.contracts.task import Dataset
+from suffuse.errors import SpecError
 from suffuse.system import System, parts_of
 
 __all__ = ["Experiment", "Settings"]
@@ -40,17 +41,20 @@ class Settings:
 class Experiment:
     """An experiment file: what is trained, on what, how, and what the card says of the result.
 
-    Raises ``IncompatibleComponents`` where the system lacks what the objective or one of its parts needs.
+    ``data`` is left out for an objective that draws its own batches. Raises ``IncompatibleComponents`` where the system
+    lacks what the objective or one of its parts needs, and ``SpecError`` for an objective without the data it needs.
     """
 
     system: System
     objective: Objective
-    data: Dataset
     train: Settings
+    data: Dataset | None = None
     seed: int = setting(0, "of the initial weights, the batches and all noise", ge=0)
     card: Mapping[str, Any] = attrs.field(factory=dict)
 
     def __attrs_post_init__(self) -> None:
+        if self.data is None and self.objective.uses_data:
+            raise SpecError(f"{type(self.objective).__name__} trains on data: the experiment names none", path="data")
         parts = [*parts_of(self.system), ("objective", self.objective), *parts_of(self.objective, "objective")]
         check([Given(path, type(part).__name__, part.needs, part.gives) for path, part in parts])
 

@@ -22,6 +22,7 @@ from torch.optim.swa_utils import AveragedModel
 
 from suffuse.contracts.objective import Batch, Player, Progress
 from suffuse.contracts.part import Part
+from suffuse.contracts.task import Dataset
 from suffuse.errors import InvalidInput, SuffuseError
 from suffuse.pipeline import Pipeline
 from suffuse.registry import Registry
@@ -29,6 +30,7 @@ from suffuse.rng import Rng
 from suffuse.spec import unstructure
 from suffuse.state import State, tree_map
 from suffuse.train import checkpoint
+from suffuse.train.optimizers import make_optimizer, parameters_of, prepare
 from suffuse.train.settings import Experiment
 
 __all__ = ["Diverged", "Interrupted", "Trainer"]
@@ -82,6 +84,7 @@ class Trainer:
         self.average = AveragedModel(self.averaged, multi_avg_fn=self._blend)
         self.progress: Progress = self.objective.start(self.system, self._rng("start"))
         self.step = 0
+        self.drawn = 0  # batches, by all players
 
     def run(self, on_log: Callable[[int, Mapping[str, float]], None] | None = None) -> Pipeline:
         """Train to the last step and save the averaged weights as a pipeline in ``folder/pipeline``.
@@ -114,11 +117,9 @@ class Trainer:
         logs: dict[str, Tensor] = {}
         first = self.accelerator.process_index * self.share
         for name, player in self.players.items():
-            if self.step % player.every:
-                continue
-            for turn in range(player.repeats):
+            for turn in range(player.turns(self.step)):
                 rng = self._rng("train", self.step, name, turn)
-                batch = self._batch(turn, name, rng.at("data")) if self.objective.uses_data else None
+                batch = self._batch(rng.at("data")) if self.objective.uses_data else None
                 with _seeded(self.experiment.seed, self.step, name, turn, first), self.accelerator.autocast():
                     loss = self.objective.loss(name, batch, self.system, self.progress, rng)
                 value = loss.per_sample.mean()
@@ -126,11 +127,13 @@ class Trainer:
                 optimizer.zero_grad(set_to_none=True)
                 self.accelerator.backward(value)
                 norm = self._gradients(player)
-                for group in optimizer.param_groups:
-                    group["lr"] = self._rate(self.step) * player.learning_rate_scale
+                prepare(optimizer, player, self.step, self._rate(self.step))
                 optimizer.step()
+                with torch.no_grad():
+                    self.objective.project(name, self.system)
                 logs |= {f"{name}/loss": value.detach(), f"{name}/gradient": norm}
                 logs |= {f"{name}/{k}": v for k, v in loss.logs.items()}
+                self.progress = {**self.progress, **{k: self._of_all(v) for k, v in loss.seen.items()}}
         self.step += 1
         self.average.update_parameters(self.averaged)
         self.progress = self.objective.after(self.progress, self.step, self.system, self._rng("after", self.step))
@@ -148,13 +151,17 @@ class Trainer:
         flag = torch.tensor(float(here), device=self.accelerator.device)
         return bool(self.accelerator.reduce(flag, "sum") > 0)
 
-    def _batch(self, turn: int, player: str, rng: Rng) -> Batch:
+    def _of_all(self, rows: Tensor) -> Tensor:
+        """The rows of every process, in the order of one that has them all."""
+        return rows if self.accelerator.num_processes == 1 else cast(Tensor, self.accelerator.gather(rows))
+
+    def _batch(self, rng: Rng) -> Batch:
         """Rows by (seed, position) in endless shuffled epochs, so a resumed run sees the same ones."""
-        data, system, size = self.experiment.data, self.system, self.experiment.train.batch
+        data, system, size = cast(Dataset, self.experiment.data), self.system, self.experiment.train.batch
         rows = len(data)
         first = self.accelerator.process_index * self.share
-        draws = [(n, t) for n, p in self.players.items() for t in range(p.repeats)]
-        place = (self.step * len(draws) + draws.index((player, turn))) * size + first
+        place = self.drawn * size + first
+        self.drawn += 1
         position = torch.arange(place, place + self.share)
         index = torch.empty(self.share, dtype=torch.long)
         for epoch in sorted(set((position // rows).tolist())):
@@ -182,7 +189,7 @@ class Trainer:
 
     def _gradients(self, player: Player) -> Tensor:
         """Average over processes, then clip. Works for any number of forward passes in a loss."""
-        parameters = _parameters(player)
+        parameters = parameters_of(player)
         if self.accelerator.num_processes > 1:
             for p in parameters:
                 if p.grad is None:
@@ -196,12 +203,7 @@ class Trainer:
 
     def _optimizer(self, name: str, player: Player) -> Optimizer:
         settings = self.experiment.train
-        parameters = _parameters(player)
-        if not parameters:
-            raise InvalidInput(f"{name} has no parameters to train")
-        made = torch.optim.AdamW(
-            parameters, lr=settings.learning_rate, betas=settings.betas, weight_decay=settings.weight_decay
-        )
+        made = make_optimizer(name, player, settings.betas, settings.weight_decay)
         return cast(Optimizer, self.accelerator.prepare_optimizer(made))
 
     def _rate(self, step: int) -> float:
@@ -211,7 +213,8 @@ class Trainer:
         return s.learning_rate * warm * cosine
 
     def _blend(self, averaged: Any, current: Any, number: Any) -> None:  # noqa: ANN401 - torch's own signature
-        decay = min(self.experiment.train.ema, (1 + self.step) / (10 + self.step))
+        own = self.objective.ema(self.step - 1)
+        decay = min(self.experiment.train.ema, (1 + self.step) / (10 + self.step)) if own is None else own
         torch._foreach_lerp_(averaged, current, 1 - decay)
 
     def _over_processes(self, means: dict[str, float]) -> dict[str, float]:
@@ -246,6 +249,7 @@ class Trainer:
             "optimizers": {name: o.state_dict() for name, o in self.optimizers.items()},
             "scaler": {} if self.accelerator.scaler is None else self.accelerator.scaler.state_dict(),
             "progress": dict(self.progress),
+            "drawn": self.drawn,
             "run": self._identity(),
         }
 
@@ -278,7 +282,7 @@ class Trainer:
         if self.accelerator.scaler is not None:
             self.accelerator.scaler.load_state_dict(state["scaler"])
         self.progress = {k: self._placed(v, self.progress.get(k)) for k, v in state["progress"].items()}
-        self.step = step
+        self.step, self.drawn = step, state["drawn"]
 
     def _placed(self, value: float | Tensor, like: float | Tensor | None) -> float | Tensor:
         """On the device of the entry that a fresh start has in this place."""
@@ -330,10 +334,6 @@ def _modules_of(whole: object, path: str) -> Iterator[tuple[str, nn.Module]]:
             value = getattr(whole, a.name)
             for i, item in enumerate(value if isinstance(value, tuple | list) else [value]):
                 yield from _modules_of(item, f"{path}.{a.name}.{i}" if item is not value else f"{path}.{a.name}")
-
-
-def _parameters(player: Player) -> list[nn.Parameter]:
-    return list(dict.fromkeys(p for m in player.modules for p in m.parameters() if p.requires_grad))
 
 
 @lru_cache(maxsize=2)

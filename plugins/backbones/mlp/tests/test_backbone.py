@@ -38,6 +38,11 @@ def test_events_are_flattened_inside():
     assert torch.equal(network(shape=(6,))(x.flatten(1), c_noise, cond), out.flatten(1))
 
 
+def test_the_output_may_have_other_channels_than_the_state():
+    net = Mlp(shape=(2, 3), width=8, depth=1, outputs=5)
+    assert net(torch.zeros(4, 2, 3), torch.zeros(4), Condition()).shape == (4, 5, 3)
+
+
 @pytest.mark.parametrize("n", [3, 6, 24])  # also as many rows as dimensions and as hidden units
 def test_rows_are_independent(n):
     net, (x, c_noise, cond) = network(), inputs(n)

@@ -1,16 +1,19 @@
 """The rules, by the kind of part they apply to."""
 
 from suffuse.testing.checks import common as common
+from suffuse.testing.checks import generators as generators
+from suffuse.testing.checks import linear as linear
 from suffuse.testing.checks import models as models
 from suffuse.testing.checks import networks as networks
 from suffuse.testing.checks import problems as problems
 from suffuse.testing.checks import processes as processes
 from suffuse.testing.checks import samplers as samplers
+from suffuse.testing.checks import targets as targets
 from suffuse.testing.checks import training as training
 
 ALL = common.CHECKS
 BY_KIND = {
-    "process": processes.CHECKS,
+    "process": {**processes.CHECKS, **linear.CHECKS},
     "parameterization": processes.READING,
     "grid": processes.GRID,
     "sampler": samplers.CHECKS,
@@ -20,8 +23,9 @@ BY_KIND = {
     "codec": networks.CODEC,
     "encoder": networks.ENCODER,
     "denoiser": models.DENOISER,
-    "generator": models.GENERATOR,
-    "latent": models.LATENT,
+    "generator": generators.GENERATOR,
+    "latent": generators.LATENT,
+    "critic": generators.CRITIC,
     "adapter": models.ADAPTER,
     "objective": training.CHECKS,
     "times": training.TIMES,
@@ -32,6 +36,9 @@ BY_KIND = {
     "claim": training.CLAIM,
     "space": problems.SPACE,
     "operator": problems.OPERATOR,
+    "noise": problems.NOISE,
+    "reward": targets.REWARD,
+    "target": targets.TARGET,
     "metric": problems.METRIC,
     "task": problems.TASK,
 }
@@ -51,11 +58,17 @@ BUILDS_ON = {
     "contiguity": (*_RUNS, "replay"),
     "marginals": ("endpoints",),
     "gradients": ("endpoints", "purity"),
+    "draws": ("energy",),
+    "log-z": ("energy", "draws"),
     "transition": ("endpoints",),
     "acts": ("endpoints",),
-    "conditions": (*_RUNS, "replay", "batch-invariance"),
+    "conditions": (*_RUNS, "replay", "batch-invariance", "samples", "scores"),
     "blocks": (*_RUNS, "replay"),
-    "saved": (*_RUNS, "replay", "registered"),
+    "saved": (*_RUNS, "replay", "registered", "samples", "scores"),
+    "learns": ("samples",),
+    "inverse": ("samples",),
+    "density": ("law",),
+    "penalised": ("scores",),
     "trains": _RUNS,
     "last": ("grid",),
     "bad-input": (*_RUNS, "broadcast"),

@@ -1,4 +1,4 @@
-"""Rules for denoisers, generators, latents and adapters."""
+"""Rules for denoisers and adapters."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ import torch
 from torch import Tensor, nn
 
 from suffuse.contracts.condition import Condition
-from suffuse.contracts.model import Latent
 from suffuse.contracts.network import Adapter
 from suffuse.contracts.prediction import Prediction
-from suffuse.contracts.process import Process
+from suffuse.contracts.process import Discrete, Process
+from suffuse.contracts.space import Space
 from suffuse.rng import Rng
-from suffuse.state import leaves, rows
+from suffuse.state import State, leaves, rows, tree_map
 from suffuse.testing.conformance import Check, Exempt, Subject, demand
 from suffuse.testing.stand_ins import Circle, LinearNet
 
@@ -23,13 +23,22 @@ def denoiser(subject: Subject) -> None:
     """Finite at inner times, float64 kept, each row by itself, the same for one time and for one a row."""
     net: Any = copy.deepcopy(cast(Any, subject.part)).double().eval()
     process = cast(Process, subject.beside("process")) or Circle()
-    x = torch.randn(5, *subject.shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    g = torch.Generator().manual_seed(1)
+    space = cast(Space, subject.beside("space"))
+    x: State
+    if space is not None:
+        x = space.noise(space.like(5, dtype=torch.float64), Rng.of(1, 5))
+    elif isinstance(process, Discrete):
+        x = torch.randint(process.states, (5, *subject.shape), generator=g)
+    else:
+        x = torch.randn(5, *subject.shape, generator=g, dtype=torch.float64)
     t = torch.tensor([0.1, 0.3, 0.5, 0.7, 0.9], dtype=torch.float64)
 
-    def value(x: Tensor, t: Tensor, row: slice) -> Tensor:
-        found: Prediction = net(x[row].clone(), t, Condition(), process=process, rng=Rng.of(0, 5).index(row))
+    def value(x: State, t: Tensor, row: slice) -> Tensor:
+        state, rng = tree_map(torch.clone, rows(x, row)), Rng.of(0, 5).index(row)
+        found: Prediction = net(state, t, Condition(), process=process, rng=rng)
         demand(isinstance(found, Prediction), f"expected a Prediction, got {type(found).__name__}")
-        return next(v for _, v in leaves(found.value))
+        return torch.cat([v.flatten(1) for _, v in leaves(found.value)], dim=1)
 
     whole = value(x, t, slice(0, 5))
     demand(whole.isfinite().all() and len(whole) == 5, "not finite inside (0, 1)")
@@ -38,38 +47,6 @@ def denoiser(subject: Subject) -> None:
         for time in (t[i : i + 1], t[i]):
             alone = value(x, time, slice(i, i + 1))
             demand(torch.allclose(alone, whole[i : i + 1], atol=1e-9), f"row {i} depends on its neighbours")
-
-
-def generator(subject: Subject) -> None:
-    """Finite samples, each a function of its own latent and stream; the latent is not changed."""
-    net: Any = copy.deepcopy(cast(Any, subject.part)).eval()
-    rng = Rng.of(0, 5)
-    z = net.latent.law(5, dtype=torch.float32, device="cpu").sample(rng.at("latent"))
-    before = [v.clone() for _, v in leaves(z)]
-
-    def sample(at: slice) -> Tensor:
-        return next(v for _, v in leaves(net(rows(z, at), Condition(), rng=rng.index(at))))
-
-    whole = sample(slice(0, 5))
-    demand(all(torch.equal(v, was) for (_, v), was in zip(leaves(z), before, strict=True)), "the latent was changed")
-    demand(len(whole) == 5 and whole.isfinite().all(), f"expected 5 finite samples, got {tuple(whole.shape)}")
-    demand(torch.equal(sample(slice(0, 5)), whole), "two runs differ")
-    demand(torch.allclose(sample(slice(2, 3)), whole[2:3], atol=1e-5), "a sample depends on its neighbours")
-    demand(not torch.equal(whole[0], whole[1]), "the samples do not depend on the latent")
-
-
-def latent(subject: Subject) -> None:
-    """A law of n latents: each row by its own stream, with a finite log-density ``(n,)``."""
-    part = subject.part
-    assert isinstance(part, Latent)
-    law = part.law(5, dtype=torch.float32, device="cpu")
-    z, rng = law.sample(Rng.of(0, 5)), Rng.of(0, 5)
-    demand(all(len(v) == 5 and v.isfinite().all() for _, v in leaves(z)), "expected 5 finite rows")
-    few = part.law(2, dtype=torch.float32, device="cpu").sample(rng.index(slice(2, 4)))
-    for (name, v), (_, w) in zip(leaves(z), leaves(few), strict=True):
-        demand(torch.equal(v[2:4], w), f"rows of the latent {name} depend on their neighbours".replace("  ", " "))
-    log_prob = law.log_prob(z)
-    demand(log_prob.shape == (5,) and log_prob.isfinite().all(), f"log_prob of 5 draws is {log_prob.tolist()}")
 
 
 def adapter(subject: Subject) -> None:
@@ -97,6 +74,4 @@ def adapter(subject: Subject) -> None:
 
 
 DENOISER: dict[str, Check] = {"answers": denoiser}
-GENERATOR: dict[str, Check] = {"samples": generator}
-LATENT: dict[str, Check] = {"law": latent}
 ADAPTER: dict[str, Check] = {"reversible": adapter}

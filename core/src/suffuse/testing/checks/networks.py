@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import tempfile
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any, cast
@@ -13,10 +14,13 @@ from torch import Tensor, nn
 
 from suffuse.contracts.condition import Condition
 from suffuse.contracts.network import Codec, Encoder
+from suffuse.contracts.task import Dataset
+from suffuse.rng import Rng
+from suffuse.state import State, leaves
 from suffuse.testing.conformance import Check, Exempt, Subject, demand, refused
 
 
-def _stirred(subject: Subject, dtype: torch.dtype = torch.float64) -> Any:  # noqa: ANN401
+def stirred(subject: Subject, dtype: torch.dtype = torch.float64) -> Any:  # noqa: ANN401
     """A copy in evaluation mode whose weights are all non-zero: zero-initialised layers would hide what they do."""
     net = copy.deepcopy(cast(nn.Module, subject.part)).to(dtype).eval()
     g = torch.Generator().manual_seed(0)
@@ -28,10 +32,19 @@ def _stirred(subject: Subject, dtype: torch.dtype = torch.float64) -> Any:  # no
 
 def _inputs(subject: Subject, n: int, dtype: torch.dtype = torch.float64) -> tuple[Tensor, Tensor, Condition]:
     g = torch.Generator().manual_seed(1)
-    x = torch.randn(n, *subject.shape, generator=g, dtype=torch.float64)
+    alphabet = getattr(subject.part, "states", None)
+    if alphabet is None:
+        x = torch.randn(n, *subject.shape, generator=g, dtype=torch.float64)
+    else:
+        x = torch.randint(alphabet, (n, *subject.shape), generator=g)
     noise = torch.linspace(-1, 1, n, dtype=torch.float64)
     labelled = "conditional" in subject.part.gives
-    return x.to(dtype), noise.to(dtype), Condition(label=torch.arange(n) % 2) if labelled else Condition()
+    return _as(x, dtype), noise.to(dtype), Condition(label=torch.arange(n) % 2) if labelled else Condition()
+
+
+def _as(x: Tensor, dtype: torch.dtype) -> Tensor:
+    """Tokens stay what they are."""
+    return x.to(dtype) if x.is_floating_point() else x
 
 
 def _call(net: Any, x: Tensor, noise: Tensor, cond: Condition) -> Tensor:  # noqa: ANN401
@@ -40,18 +53,20 @@ def _call(net: Any, x: Tensor, noise: Tensor, cond: Condition) -> Tensor:  # noq
 
 
 def forward(subject: Subject) -> None:
-    """The output has the input's batch and size, is finite, and depends on the input and on c_noise."""
-    net, (x, noise, cond) = _stirred(subject, torch.float32), _inputs(subject, 3, torch.float32)
+    """The output has the input's batch and size (or is one of logits), is finite, and depends on x and on c_noise."""
+    net, (x, noise, cond) = stirred(subject, torch.float32), _inputs(subject, 3, torch.float32)
     out = _call(net, x, noise, cond)
-    demand(out.shape[0] == 3 and out.shape[2:] == x.shape[2:], f"{tuple(x.shape)} in gave {tuple(out.shape)} out")
+    size = out.shape[:-1] == x.shape if not x.is_floating_point() else out.shape[2:] == x.shape[2:]
+    demand(out.shape[0] == 3 and (size or out.ndim == 2), f"{tuple(x.shape)} in gave {tuple(out.shape)} out")
     demand(out.isfinite().all(), "the output is not finite")
-    demand(not torch.equal(_call(net, x + 1, noise, cond), out), "the output does not depend on x")
+    other = x + 1 if x.is_floating_point() else (x + 1) % int(x.max() + 1)
+    demand(not torch.equal(_call(net, other, noise, cond), out), "the output does not depend on x")
     demand(not torch.equal(_call(net, x, noise + 1, cond), out), "the output does not depend on c_noise")
 
 
 def replay(subject: Subject) -> None:
     """Two runs in evaluation mode give the same bits."""
-    net, (x, noise, cond) = _stirred(subject, torch.float32), _inputs(subject, 3, torch.float32)
+    net, (x, noise, cond) = stirred(subject, torch.float32), _inputs(subject, 3, torch.float32)
     same = torch.equal(_call(net, x, noise, cond), _call(net, x, noise, cond))
     demand(same, "two runs in evaluation mode differ: is there dropout that is always on?")
 
@@ -73,7 +88,7 @@ def _sizes(subject: Subject) -> list[int]:
 
 
 def _each_row(subject: Subject, n: int, hint: str) -> None:
-    net, (x, noise, cond) = _stirred(subject), _inputs(subject, n)
+    net, (x, noise, cond) = stirred(subject), _inputs(subject, n)
     whole = _call(net, x, noise, cond)
     for i in (0, n - 1):
         alone = _call(net, x[i : i + 1], noise[i : i + 1], cond.index(slice(i, i + 1)))
@@ -83,32 +98,40 @@ def _each_row(subject: Subject, n: int, hint: str) -> None:
 
 def conditions(subject: Subject) -> None:
     """A label matters, a dropped one does not, and dropping is row by row; a wrong one is refused."""
-    net = _stirred(subject)
+    net = stirred(subject)
     x, noise, cond = _inputs(subject, 4)
+    labels_act(net, cond, lambda c: _call(net, x, noise, c))
+
+
+def labels_act(net: Any, cond: Condition, call: Callable[[Condition], Tensor]) -> None:  # noqa: ANN401
+    """The rule of labels for any network: ``call`` gives its four outputs under a condition."""
     if not cond:
         refused(lambda: net.check(Condition(label=torch.zeros(4, dtype=torch.long))), "a label for a model without any")
         raise Exempt("takes no labels, and says so")
     other = Condition(label=1 - cond["label"])
-    demand(not torch.allclose(_call(net, x, noise, cond), _call(net, x, noise, other)), "the label has no effect")
-    dropped = _call(net, x, noise, cond.drop("label"))
-    demand(torch.equal(dropped, _call(net, x, noise, other.drop("label"))), "a dropped label still has an effect")
-    demand(torch.allclose(dropped, _call(net, x, noise, Condition()), atol=1e-12), "dropped and absent labels differ")
-    some = _call(net, x, noise, cond.drop("label", where=torch.tensor([True, False, False, True])))
-    mixed = torch.where(
-        torch.tensor([True, False, False, True]).view(-1, *[1] * (x.ndim - 1)), dropped, _call(net, x, noise, cond)
+    given, dropped = call(cond), call(cond.drop("label"))
+    demand(not torch.allclose(given, call(other)), "the label has no effect")
+    demand(torch.equal(dropped, call(other.drop("label"))), "a dropped label still has an effect")
+    demand(torch.allclose(dropped, call(Condition()), atol=1e-12), "dropped and absent labels differ")
+    where = torch.tensor([True, False, False, True])
+    mixed = torch.where(where.view(-1, *[1] * (given.ndim - 1)), dropped, given)
+    demand(
+        torch.allclose(call(cond.drop("label", where=where)), mixed, atol=1e-9), "dropping in some rows changes others"
     )
-    demand(torch.allclose(some, mixed, atol=1e-9), "dropping in some rows changes others")
     for wrong in (torch.tensor([0, 1, 2, 10**6]), torch.tensor([0, 1, 0, -1]), torch.rand(4)):
         refused(partial(net.check, Condition(label=wrong)), f"the label {wrong.tolist()}")
 
 
 def blocks(subject: Subject) -> None:
     """Every named block can be read with gradients and edited; an edit ends with its context."""
-    net, (x, noise, cond) = _stirred(subject), _inputs(subject, 2)
+    net, (x, noise, cond) = stirred(subject), _inputs(subject, 2)
     plain = _call(net, x, noise, cond)
     names = list(net.blocks)
     demand(names, "no named blocks")
-    x = x.requires_grad_()
+    if x.is_floating_point():
+        x = x.requires_grad_()
+    else:
+        net.requires_grad_(True)
     kept = net.features(x.clone(), noise.clone(), cond, at=names)
     demand(set(kept) == set(names), f"features of {sorted(set(names) - set(kept))} are missing: run them by self.run")
     demand(all(v.requires_grad for v in kept.values()), "features have no gradients")
@@ -122,9 +145,15 @@ def blocks(subject: Subject) -> None:
 
 def saved(subject: Subject) -> None:
     """Saved as safetensors and loaded into a module built on the meta device, it computes the same bits."""
+    x, noise, cond = _inputs(subject, 2)
+    comes_back(subject, lambda net: _call(net, x, noise, cond))
+
+
+def comes_back(subject: Subject, call: Callable[[Any], Tensor]) -> None:
+    """The rule of saving for any network: ``call`` gives a network's output."""
     from safetensors.torch import load_file, save_model
 
-    net, (x, noise, cond) = _stirred(subject), _inputs(subject, 2)
+    net = stirred(subject)
     if subject.ref is None:
         raise Exempt("registered by no plugin")
     from suffuse.spec import structure, unstructure
@@ -138,18 +167,15 @@ def saved(subject: Subject) -> None:
         fresh.load_state_dict(load_file(str(file)), strict=False, assign=True)
         left = [k for k, v in (*fresh.named_parameters(), *fresh.named_buffers()) if v.is_meta]
         demand(not left, f"not saved: {left[:3]} (buffers must be persistent)")
-        demand(
-            torch.equal(_call(fresh.eval(), x, noise, cond), _call(net, x, noise, cond)),
-            "the loaded network computes other bits",
-        )
+        demand(torch.equal(call(fresh.eval()), call(net)), "the loaded network computes other bits")
 
 
 def float64(subject: Subject) -> None:
     """It runs in float64, and float32 agrees to 1e-3."""
-    net, (x, noise, cond) = _stirred(subject), _inputs(subject, 2)
+    net, (x, noise, cond) = stirred(subject), _inputs(subject, 2)
     exact = _call(net, x, noise, cond)
     demand(exact.dtype == torch.float64, f"float64 in gave {exact.dtype} out")
-    single = _call(net.float(), x.float(), noise.float(), cond)
+    single = _call(net.float(), _as(x, torch.float32), noise.float(), cond)
     demand(single.dtype == torch.float32, f"float32 in gave {single.dtype} out")
     error = float((single.double() - exact).abs().max() / (1 + exact.abs().max()))
     demand(error < 1e-3, f"float32 is off by {error:.1e}")
@@ -158,7 +184,7 @@ def float64(subject: Subject) -> None:
 def half(subject: Subject) -> None:
     """It runs in bfloat16 and float16 with c_noise in float32, stays in them, and is finite."""
     for dtype in (torch.bfloat16, torch.float16):
-        net, (x, noise, cond) = _stirred(subject).to(dtype), _inputs(subject, 2, dtype)
+        net, (x, noise, cond) = stirred(subject).to(dtype), _inputs(subject, 2, dtype)
         out = _call(net, x, noise.float(), cond)
         demand(out.dtype == dtype, f"{dtype} in gave {out.dtype} out")
         demand(out.isfinite().all(), f"{dtype} gives NaN or infinity")
@@ -166,7 +192,7 @@ def half(subject: Subject) -> None:
 
 def purity(subject: Subject) -> None:
     """The inputs are not changed."""
-    net, (x, noise, cond) = _stirred(subject), _inputs(subject, 3)
+    net, (x, noise, cond) = stirred(subject), _inputs(subject, 3)
     net(x, noise, cond)
     before = _inputs(subject, 3)
     demand(torch.equal(x, before[0]), "x was changed in place")
@@ -177,7 +203,7 @@ def purity(subject: Subject) -> None:
 
 def contiguity(subject: Subject) -> None:
     """A non-contiguous input gives the same result as a contiguous one."""
-    net, (x, noise, cond) = _stirred(subject), _inputs(subject, 3)
+    net, (x, noise, cond) = stirred(subject), _inputs(subject, 3)
     crooked = x.transpose(0, -1).contiguous().transpose(0, -1)
     error = float((_call(net, crooked, noise, cond) - _call(net, x, noise, cond)).abs().max())
     demand(error < 1e-9, f"a non-contiguous input changes the result by {error:.1e}")
@@ -185,7 +211,7 @@ def contiguity(subject: Subject) -> None:
 
 def bad_input(subject: Subject) -> None:
     """An input of another width is refused with the width that came."""
-    net, (x, noise, cond) = _stirred(subject), _inputs(subject, 2)
+    net, (x, noise, cond) = stirred(subject), _inputs(subject, 2)
     wrong = torch.cat([x, x[:, :1]], dim=1)
     refused(lambda: net(wrong, noise, cond), f"an input of shape {tuple(wrong.shape)}", str(wrong.shape[1]))
 
@@ -194,13 +220,14 @@ def trains(subject: Subject) -> None:
     """After one step of gradient descent every parameter that is used has a gradient, and all are finite."""
     net = copy.deepcopy(cast(Any, subject.part)).double().train()
     x, noise, cond = _inputs(subject, 4)
-    goal = torch.randn(x.shape, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
+    shape = _call(net, x, noise, cond).shape
+    goal = torch.randn(shape, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
     optimizer = torch.optim.SGD(net.parameters(), lr=0.05)
     for _ in range(3):  # zero-initialised layers pass gradients on from the second step
         optimizer.zero_grad()
         half = None if not cond else cond.drop("label", where=torch.tensor([True, False, True, False]))
         out = _call(net, x, noise, half or cond)
-        torch.autograd.backward((out[:, : goal.shape[1]] - goal).square().mean())
+        torch.autograd.backward((out - goal).square().mean())
         optimizer.step()
     dead = [name for name, p in net.named_parameters() if p.grad is None]
     demand(not dead, f"parameters that nothing uses: {dead[:3]}")
@@ -215,9 +242,11 @@ def codec_inverse(subject: Subject) -> None:
         raise Exempt("a trained codec has a loss of its own")
     low, high = max(part.low, -10.0), min(part.high, 10.0)
     shape = subject.component.shape if subject.component is not None else ()
-    data = torch.linspace(low, high, 64).view(4, *(shape or (16,)))
-    again = part.decode(part.encode(data))
-    error = float((cast(Tensor, again) - data).abs().max())
+    data: State = torch.linspace(low, high, 64).view(4, *(shape or (16,)))
+    if (beside := cast(Dataset, subject.beside("dataset"))) is not None:
+        data = beside.rows(torch.arange(4), Rng.of(0, 4)).x
+    pairs = zip(leaves(part.decode(part.encode(data))), leaves(data), strict=True)
+    error = max(float((v - w).abs().max()) for (_, v), (_, w) in pairs)
     demand(error <= 1e-5 * max(1.0, abs(low), abs(high)), f"decode(encode(d)) is off by {error:.1e}")
 
 

@@ -1,7 +1,8 @@
-"""Rules for spaces, couplings, measurement operators, metrics and tasks."""
+"""Rules for spaces, couplings, measurement operators and their noise, metrics and tasks."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import cast
 
@@ -10,15 +11,17 @@ from torch import Tensor
 
 from suffuse.contracts.condition import Condition
 from suffuse.contracts.objective import Coupling
-from suffuse.contracts.operator import LinearOperator, Operator
+from suffuse.contracts.operator import LinearOperator, Noise, Operator, SvdOperator
+from suffuse.contracts.process import Discrete
 from suffuse.contracts.sampler import Sampler
 from suffuse.contracts.space import Space
-from suffuse.contracts.task import Example, Metric, Task
+from suffuse.contracts.task import Dataset, Example, Metric, Task
 from suffuse.rng import Rng
 from suffuse.state import State, leaves, rows, tree_map
 from suffuse.testing.conformance import Check, Exempt, Subject, demand, refused
+from suffuse.testing.discrete import Joint, joint_system
 from suffuse.testing.exact import mixture_system
-from suffuse.testing.stand_ins import Circle, FirstOrder, three
+from suffuse.testing.stand_ins import Circle, FirstOrder, Reverse, three
 
 F64 = torch.float64
 
@@ -32,7 +35,8 @@ def space_noise(subject: Subject) -> None:
     space, rng = cast(Space, subject.part), Rng.of(0, 5)
     like = space.like(5, dtype=F64)
     demand(all(len(v) == 5 for _, v in leaves(like)), "like(5) has no 5 rows")
-    demand(any(v.dtype == F64 for _, v in leaves(like)), "like(5, dtype=float64) has another dtype")
+    real = [v.dtype for _, v in leaves(like) if v.is_floating_point()]
+    demand(set(real) <= {F64}, f"like(5, dtype=float64) has the dtypes {real}")
     noise = space.noise(like, rng)
     space.check(noise)
     demand(_differ(space.project(noise), noise) <= 1e-12, "noise lies off the space: project moves it")
@@ -54,8 +58,12 @@ def space_refuses(subject: Subject) -> None:
     space = cast(Space, subject.part)
     good = space.noise(space.like(2), Rng.of(0, 2))
     space.check(good)
-    bad = tree_map(lambda v: torch.full_like(v, float("nan")) if v.is_floating_point() else v, good)
-    refused(lambda: space.check(bad), "a batch of NaN", "NaN")
+    if any(v.is_floating_point() for _, v in leaves(good)):
+        bad = tree_map(lambda v: torch.full_like(v, float("nan")) if v.is_floating_point() else v, good)
+        refused(lambda: space.check(bad), "a batch of NaN", "NaN")
+    else:
+        bad = tree_map(lambda v: torch.full_like(v, 10**6), good)
+        refused(lambda: space.check(bad), "tokens of a million", str(10**6))
     refused(lambda: space.check(space.like(0)), "an empty batch", "0")
     wide = tree_map(lambda v: torch.cat([v, v], dim=-1), good)
     width = max(v.shape[-1] for _, v in leaves(wide))
@@ -115,27 +123,87 @@ def linear(subject: Subject) -> None:
         demand(error <= 1e-6 * (1 + float(right.abs().max())), f"{name} differ by {error:.1e}")
 
 
+def decomposition(subject: Subject) -> None:
+    """``A = U diag(s) V^T`` with positive s and orthonormal columns, and ``A_adjoint = V diag(s) U^T`` (1e-6)."""
+    part = subject.part
+    if not isinstance(part, SvdOperator):
+        raise Exempt("gives no decomposition")
+    x = _data(subject)
+    y, d = part.A(x), part.svd(x)
+    demand(d.s.ndim == 1 and (d.s > 0).all(), "the singular values are not one row of positive numbers")
+    z = torch.rand(4, len(d.s), generator=_seeded(), dtype=F64)
+    laws = {
+        "A x and U s V^T x": (d.U(d.s * d.V_adjoint(x)), y),
+        "A_adjoint y and V s U^T y": (d.V(d.s * d.U_adjoint(y)), part.A_adjoint(y)),
+        "V^T V z and z": (d.V_adjoint(d.V(z)), z),
+        "U^T U z and z": (d.U_adjoint(d.U(z)), z),
+    }
+    for name, (left, right) in laws.items():
+        error = float((left - right).abs().max())
+        demand(error <= 1e-6 * (1 + float(right.abs().max())), f"{name} differ by {error:.1e}")
+
+
+def noise_law(subject: Subject) -> None:
+    """Samples follow the likelihood: Bartlett's identities for its score, and ``variance`` on average, within 6 errors.
+
+    ``E[l'] = 0`` and ``E[l'^2 + l''] = 0`` for ``l = log p(y | clean)``, over 20 000 draws at each of four values.
+    """
+    part, rng = cast(Noise, subject.part), Rng.of(0, 4)
+    clean = torch.linspace(-0.6, 0.9, 4, dtype=F64)[:, None].expand(4, 20_000).contiguous()
+    y = part.sample(clean, rng)
+    demand(y.shape == clean.shape, f"a sample of {tuple(clean.shape)} has the shape {tuple(y.shape)}")
+    few = part.sample(clean[2:3], rng.index(slice(2, 3)))
+    demand(torch.equal(few, y[2:3]), "the noise of a row depends on its neighbours")
+    mean = clean.clone().requires_grad_()
+    log_prob = part.log_prob(y, mean)
+    demand(log_prob.shape == y.shape, f"log_prob gives {tuple(log_prob.shape)}, not one number an entry")
+    (score,) = torch.autograd.grad(log_prob.sum(), mean, create_graph=True)
+    (curvature,) = torch.autograd.grad(score.sum(), mean)
+    spread = (y - y.mean(1, keepdim=True)).square()
+    zeros = {
+        "the likelihood's score": score.detach(),
+        "the score's square and the curvature": score.detach().square() + curvature,
+        "the squared deviation, less the variance": spread - part.variance(y),
+    }
+    for name, value in zeros.items():
+        z = value.mean(1) / (value.std(1) / math.sqrt(value.shape[1]))
+        demand(z.abs().max() <= 6, f"{name} should be 0 on average, it is off by {float(z.abs().max()):.1f} errors")
+
+
 def metric(subject: Subject) -> None:
     """Named finite numbers, the same each time; samples and reference are not changed."""
     part = cast(Metric, subject.part)
-    shape = subject.shape if _has_shape(subject) else (2,)
-    g = _seeded()
-    pair = [Example(x=torch.rand(32, *shape, generator=g), cond=Condition(label=torch.arange(32) % 2)) for _ in (0, 1)]
-    before = [cast(Tensor, e.x).clone() for e in pair]
+    pair = _pair(subject)
+    before = [tree_map(torch.clone, e.x) for e in pair]
     found = part.measure(*pair)
     demand(isinstance(found, Mapping) and found, "expected named numbers")
     odd = {k: v for k, v in found.items() if not (isinstance(v, float | int) and torch.tensor(float(v)).isfinite())}
     demand(not odd, f"expected finite numbers, got {odd}")
     demand(part.measure(*pair) == found, "two runs differ")
-    same = all(torch.equal(cast(Tensor, e.x), was) for e, was in zip(pair, before, strict=True))
+    same = all(_differ(e.x, was) == 0 for e, was in zip(pair, before, strict=True))
     demand(same, "samples or reference were changed in place")
+
+
+def _pair(subject: Subject) -> list[Example]:
+    """Two sets: the halves of the data set beside the part, or random numbers of its shape."""
+    data = cast(Dataset, subject.beside("dataset"))
+    if data is not None:
+        return [data.rows(half, Rng.of(0, len(half))) for half in torch.arange(len(data)).tensor_split(2)]
+    shape, g = subject.shape if _has_shape(subject) else (2,), _seeded()
+    label, y = torch.arange(32) % 2, torch.rand(32, *shape, generator=_seeded())
+    return [Example(x=torch.rand(32, *shape, generator=g), cond=Condition(label=label, y=y)) for _ in (0, 1)]
 
 
 def task(subject: Subject) -> None:
     """An input that it does not know is refused by name."""
     part = cast(Task, subject.part)
-    sampler = cast(Sampler, subject.beside("sampler")) or FirstOrder(steps=4)
-    system = mixture_system(three(), Circle(), sampler=sampler)
+    process = subject.beside("process")
+    if isinstance(process, Discrete):
+        sampler: Sampler = cast(Sampler, subject.beside("sampler")) or Reverse(steps=4)
+        system = joint_system(Joint.random(2, process.symbols, seed=3), process, sampler=sampler)
+    else:
+        sampler = cast(Sampler, subject.beside("sampler")) or FirstOrder(steps=4)
+        system = mixture_system(three(), Circle(), sampler=sampler)
     inputs = {"no_such_input": torch.zeros(2, 2)}
     refused(lambda: part.run(system, inputs, Rng.of(0, 2)), "an unknown input", "no_such_input")
 
@@ -154,6 +222,7 @@ def _data(subject: Subject) -> Tensor:
 
 SPACE: dict[str, Check] = {"noise": space_noise, "moves": space_moves, "bad-input": space_refuses}
 COUPLING: dict[str, Check] = {"indices": coupling}
-OPERATOR: dict[str, Check] = {"measurement": measurement, "linear": linear}
+OPERATOR: dict[str, Check] = {"measurement": measurement, "linear": linear, "svd": decomposition}
+NOISE: dict[str, Check] = {"law": noise_law}
 METRIC: dict[str, Check] = {"numbers": metric}
 TASK: dict[str, Check] = {"bad-input": task}

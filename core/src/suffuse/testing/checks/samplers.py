@@ -15,35 +15,62 @@ from torch import Tensor
 
 from suffuse.contracts.condition import Condition
 from suffuse.contracts.guidance import Guidance
-from suffuse.contracts.process import Gaussian
+from suffuse.contracts.process import Discrete, Gaussian, Process
 from suffuse.contracts.sampler import Carry, Sampler, StepInfo, Terminal, stream
+from suffuse.contracts.space import Space
 from suffuse.errors import SpecError, SuffuseError, Unsupported
 from suffuse.parts import ToZero, Uniform
 from suffuse.rng import Rng
-from suffuse.state import tree_map
+from suffuse.state import State, combine, leaves, size, tree_map
 from suffuse.system import System, parts_of
 from suffuse.testing.conformance import Check, Exempt, Subject, demand, refused
+from suffuse.testing.discrete import ExactTokens, Joint, chi_square, joint_system
 from suffuse.testing.exact import mixture_system
 from suffuse.testing.mixture import GaussianMixture
-from suffuse.testing.stand_ins import Circle, Explosion, FirstOrder, three
+from suffuse.testing.stand_ins import Circle, Explosion, FirstOrder, NormalNoise, Reverse, Shuffle, three
 from suffuse.testing.statistics import compare, slope
 
 F64 = torch.float64
 LABELS = torch.tensor([0, 1, 2, 0, 1, 2])
 
 
-def _system(subject: Subject, *, steps: int | None = None, dim: int = 2, **parts: Any) -> System:  # noqa: ANN401
+def _system(subject: Subject, *, steps: int | None = None, **parts: Any) -> System:  # noqa: ANN401
     """The subject in a system of exact parts, with what its manifest asks for beside it."""
     part = subject.part
-    process = cast(Gaussian, subject.beside("process") or parts.pop("process", Circle()))
+    process = parts.pop("process", None) or _processes(subject)[0]
     if isinstance(part, Sampler):
         sampler: Sampler = part if steps is None else attrs.evolve(part, steps=steps)
         guidance = subject.beside("guidance")
     else:
         assert isinstance(part, Guidance)
-        sampler = cast(Sampler, subject.beside("sampler")) or FirstOrder(steps=steps or 12, grid=Uniform(start=0.99))
+        sampler = cast(Sampler, subject.beside("sampler")) or _simplest(process, steps=steps or 12)
         guidance = parts.pop("guidance", part)
-    return mixture_system(three(dim), process, sampler=sampler, guidance=guidance, **parts)
+    if (space := cast(Space, subject.beside("space"))) is not None:
+        return System(model=NormalNoise(), process=process, space=space, sampler=sampler, guidance=guidance)
+    if isinstance(process, Discrete):
+        law = Joint.random(2, process.symbols, seed=3)
+        return joint_system(law, process, sampler=sampler, guidance=guidance, **parts)
+    variance = "variance" in part.needs
+    return mixture_system(three(), process, variance=variance, sampler=sampler, guidance=guidance, **parts)
+
+
+def _processes(subject: Subject) -> list[Process]:
+    """Those that a part is tried on: what its manifest asks for, or whatever it can take."""
+    beside = subject.beside("process")
+    if beside is not None:
+        return [cast(Process, beside)]
+    return [Shuffle()] if "discrete" in subject.part.needs else [Circle(), Explosion()]
+
+
+def _simplest(process: Process, **settings: Any) -> Sampler:  # noqa: ANN401
+    if isinstance(process, Discrete):
+        return Reverse(**settings)
+    return FirstOrder(grid=Uniform(start=0.99), **settings)
+
+
+def _law(system: System) -> Joint | None:
+    """That of the data, where they are tokens."""
+    return system.model.joint if isinstance(system.model, ExactTokens) else None
 
 
 def _cond(system: System, n: int) -> Condition | None:
@@ -57,14 +84,19 @@ def _cond(system: System, n: int) -> Condition | None:
     return Condition(entries)
 
 
-def _labels(system: System) -> Condition:
+def _labels(system: System, n: int = 6) -> Condition:
     """What is left without the guidance."""
-    return Condition(label=cast(Condition, _cond(system, 6))["label"])
+    return Condition(label=cast(Condition, _cond(system, n))["label"])
 
 
 def _draw(system: System, n: int, seed: int = 0, **settings: Any) -> Tensor:  # noqa: ANN401
     settings = {"dtype": F64, "cond": _cond(system, n), **settings}
-    return cast(Tensor, system.sample(n, seed=seed, **settings))
+    return _flat(system.sample(n, seed=seed, **settings))
+
+
+def _flat(x: State) -> Tensor:
+    """A state's leaves in one row."""
+    return x if isinstance(x, Tensor) else torch.cat([v.flatten(1) for _, v in leaves(x)], dim=1)
 
 
 def _close(x: Tensor, y: Tensor, message: str, tolerance: float = 1e-9) -> None:
@@ -75,14 +107,45 @@ def _close(x: Tensor, y: Tensor, message: str, tolerance: float = 1e-9) -> None:
     demand(float(error.max()) <= tolerance, f"{message}: they differ by {float(error.max()):.2e}")
 
 
-def _start(n: int = 6) -> Tensor:
+def _start(n: int = 6, system: System | None = None) -> Any:  # noqa: ANN401 - the kind of state that the system has
+    if system is not None and isinstance(system.model, NormalNoise):
+        return system.space.noise(system.space.like(n, dtype=F64), Rng.of(3, n))
+    if system is not None and system.process is not None and _law(system) is not None:
+        prior = system.process.prior(system.space.like(n))
+        assert prior is not None
+        return cast(Tensor, prior.sample(Rng.of(3, n)))
     return Rng.of(3, n).normal(torch.empty(n, 2, dtype=F64))
 
 
+def _half_noise(space: Space, x: Tensor) -> None:
+    like = space.like(len(x), dtype=F64)
+    true = _flat(combine(1.0, like, 0.5, space.log(like, space.noise(like, Rng.of(12, len(x))))))
+    p = compare(x, true, "energy", permutations=2000, seed=0).p_value or 0.0
+    demand(p > 1e-3, f"samples differ from half the space's noise: permutation p-value {p:.4f}")
+
+
+def _real(system: System) -> None:
+    if isinstance(system.model, NormalNoise):
+        raise Exempt("its states are no plain tensors")
+    if _law(system) is not None:
+        raise Exempt("its states are integers")
+
+
 def marginals(subject: Subject) -> None:
-    """1000 samples of an exact mixture in 100 steps pass a permutation test of the energy distance at 1e-3."""
+    """1000 samples of an exact mixture in 100 steps pass a permutation test of the energy distance at 1e-3.
+
+    Samples of tokens pass a chi-square test against their listed law.
+    """
     system = _system(subject, steps=100)
     x = _draw(system, 1000, seed=11)
+    if isinstance(system.model, NormalNoise):
+        _half_noise(system.space, x)
+        return
+    if (law := _law(system)) is not None:
+        demand((x < law.symbols).all(), f"a sample holds {int(x.max())}, which is no symbol of data")
+        found = chi_square(x, law.table).p_value or 0.0
+        demand(found > 1e-3, f"samples differ from the exact law: chi-square p-value {found:.4f}")
+        return
     demand(bool(x.isfinite().all()), "samples are not finite")
     true = three().sample(torch.Generator().manual_seed(5), 1000)
     p = compare(x, true, "energy", permutations=2000, seed=0).p_value or 0.0
@@ -131,9 +194,9 @@ def batch_invariance(subject: Subject) -> None:
 
 def broadcast(subject: Subject) -> None:
     """With B == D each sample is what it is with any other B."""
-    system = _system(subject, dim=3)
-    what = "three samples of three dimensions, alone and among five (is a (batch,) coefficient taken for columns?)"
-    _close(_draw(system, 3), _draw(system, 5)[:3], what)
+    system = _system(subject)
+    what = "two samples of two dimensions, alone and among five (is a (batch,) coefficient taken for columns?)"
+    _close(_draw(system, 2), _draw(system, 5)[:2], what)
 
 
 def interleaving(subject: Subject) -> None:
@@ -142,7 +205,7 @@ def interleaving(subject: Subject) -> None:
     streams = [system.stream(3, cond=_cond(system, 3), seed=seed, dtype=F64) for seed in (1, 2)]
     ends: list[Tensor] = [torch.empty(0), torch.empty(0)]
     for both in zip(*streams, strict=True):
-        ends = [cast(Tensor, carry.x) for carry, _ in both]
+        ends = [_flat(carry.x) for carry, _ in both]
     for seed, x in zip((1, 2), ends, strict=True):
         _close(x, _draw(system, 3, seed=seed), f"seed {seed}, interleaved and alone", 0.0)
 
@@ -160,14 +223,15 @@ def replay(subject: Subject) -> None:
 def noise_unused(subject: Subject) -> None:
     """What a step draws changes its state or its memory: a deterministic step draws nothing."""
     system = _system(subject)
+    n = 6 if _law(system) is None else 2000  # a few tokens may well stay what they were
     assert system.sampler is not None
     assert system.process is not None
     times, cond, rngs = (
         system.sampler.times(system.process),
-        _cond(system, 6) or Condition(),
-        [Rng.of(i, 6) for i in (1, 2)],
+        _cond(system, n) or Condition(),
+        [Rng.of(i, n) for i in (1, 2)],
     )
-    carry = Carry(x=_start(), cond=cond)
+    carry = Carry(x=_start(n, system), cond=cond)
     for i, (t, s) in enumerate(pairwise(times)):
         step = system.step if i + 2 < len(times) else system.sampler.terminal.last(system.step)
         with _counting() as draws:
@@ -212,8 +276,7 @@ def _counting() -> Iterator[list[str]]:
 
 def endpoints(subject: Subject) -> None:
     """From the very prior to t = 0, in few steps and in many: finite, or refused with a reason."""
-    beside = subject.beside("process")
-    for process in [beside] if beside is not None else [Circle(), Explosion()]:
+    for process in _processes(subject):
         for steps in (1, 2, 5, 100, None):
             try:
                 x = _draw(_system(subject, steps=steps, process=process), 3)
@@ -221,11 +284,14 @@ def endpoints(subject: Subject) -> None:
                 continue
             told = "NaN or infinity: look at the ends, t = 1 without signal and s = 0 without noise"
             demand(x.isfinite().all(), f"steps={steps or 'as set'} on {type(process).__name__} gives {told}")
+            if isinstance(process, Discrete):
+                demand((x < process.symbols).all(), f"steps={steps or 'as set'} ends with {x.tolist()}: no data")
 
 
 def float64(subject: Subject) -> None:
     """Float64 is kept, float32 too, and they agree to 1e-3."""
     system = _system(subject)
+    _real(system)
     exact, single = _draw(system, 6), _draw(system, 6, dtype=torch.float32)
     demand(exact.dtype == F64, f"float64 in gave {exact.dtype} out: half the digits are lost")
     demand(single.dtype == torch.float32, f"float32 in gave {single.dtype} out")
@@ -236,6 +302,7 @@ def float64(subject: Subject) -> None:
 def half(subject: Subject) -> None:
     """A half-precision start is promoted: all arithmetic is in float32."""
     system = _system(subject)
+    _real(system)
     for dtype in (torch.float16, torch.bfloat16):
         start = _start().to(dtype)
         got, exact = (_draw(system, 6, start=x.clone(), dtype=x.dtype) for x in (start, start.float()))
@@ -247,17 +314,20 @@ def half(subject: Subject) -> None:
 def purity(subject: Subject) -> None:
     """No state is changed in place."""
     system = _system(subject)
-    start = _start()
+    start = _start(6, system)
+    before = _flat(start).clone()
     seen: list[tuple[Tensor, Tensor]] = []
     for carry, info in system.stream(cond=_cond(system, 6), start=start, dtype=F64):
-        seen.extend((x, x.clone()) for x in cast(list[Tensor], [info.x_t, info.x_s, carry.x]))
-    demand(torch.equal(start, _start()), "the start was changed in place")
+        seen.extend((v, v.clone()) for x in (info.x_t, info.x_s, carry.x) for _, v in leaves(x))
+    demand(torch.equal(_flat(start), before), "the start was changed in place")
     demand(all(torch.equal(x, was) for x, was in seen), "a state was changed in place after it was handed out")
 
 
 def contiguity(subject: Subject) -> None:
     """A non-contiguous start gives the same result as a contiguous one."""
-    system, start = _system(subject), _start()
+    system = _system(subject)
+    _real(system)
+    start = _start(6, system)
     straight = _draw(system, 6, start=start.clone())
     _close(_draw(system, 6, start=start.T.contiguous().T), straight, "a non-contiguous start", 1e-12)
 
@@ -265,6 +335,7 @@ def contiguity(subject: Subject) -> None:
 def gradients(subject: Subject) -> None:
     """Autograd reaches the start through all steps: no step switches it off."""
     system = _system(subject, steps=5)
+    _real(system)
     start = _start(3).requires_grad_()
     x = _draw(system, 3, start=start.clone())
     demand(x.requires_grad, "the result does not depend on the start for autograd")
@@ -296,6 +367,11 @@ def transition(subject: Subject) -> None:
         assert info.transition is not None
         log_prob = info.transition.log_prob(info.x_s)
         demand(log_prob.shape == (6,) and bool(log_prob.isfinite().all()), "log_prob of the state drawn is not finite")
+        if (law := _law(system)) is not None:
+            # A state as rare as that is drawn once in 10^6 times, however many there are.
+            rare = math.log(1e-6) - len(law.table.shape) * math.log(law.symbols + 1) - math.log(6 * len(laws))
+            demand((log_prob > rare).all(), f"a state was drawn whose log_prob is {float(log_prob.min()):.1f}")
+            continue
         draws = [info.transition.sample(Rng.of(9, 6).at(k)) for k in range(64)]
         typical = torch.stack([info.transition.log_prob(d) for d in draws])
         # Under the law itself the state's log-density lies among those of fresh draws. A Gaussian's has an exponential
@@ -324,10 +400,11 @@ def switched_off(subject: Subject) -> None:
 def acts(subject: Subject) -> None:
     """Under its example settings it changes the samples, and they stay finite."""
     system = _system(subject)
-    x = _draw(system, 6)
+    n = 6 if _law(system) is None else 600  # a few tokens may well be what they were
+    x = _draw(system, n)
     demand(bool(x.isfinite().all()), "guided samples are not finite")
     try:
-        plain = _draw(attrs.evolve(system, guidance=None), 6, cond=_labels(system))
+        plain = _draw(attrs.evolve(system, guidance=None), n, cond=_labels(system, n))
     except Unsupported:
         return
     demand((x - plain).abs().max() > 1e-6, "it changes nothing")
@@ -350,12 +427,17 @@ def terminal_grid(subject: Subject) -> None:
 
 def terminal_step(subject: Subject) -> None:
     """The last step says what it did: its times, its state, its evaluations; and the sample is finite."""
-    sampler = FirstOrder(steps=6, grid=Uniform(start=0.99), terminal=cast(Terminal, subject.part))
-    system = mixture_system(three(), Circle(), sampler=sampler)
+    process = cast(Process, subject.beside("process") or Circle())
+    sampler = _simplest(process, steps=6, terminal=cast(Terminal, subject.part))
+    law = Joint.random(2, process.symbols, seed=3) if isinstance(process, Discrete) else None
+    if law is not None:
+        system = joint_system(law, process, sampler=sampler)
+    else:
+        system = mixture_system(three(), process, sampler=sampler)
     with _evaluations(system) as made:
-        *_, (carry, info) = system.stream(start=_start(), dtype=F64)
+        *_, (carry, info) = system.stream(start=_start(6, system), dtype=F64)
         x = cast(Tensor, carry.x)
-    times = sampler.times(Circle())
+    times = sampler.times(process)
     demand(
         (info.t, info.s) == (times[-2], times[-1]), f"the last step says t = {info.t}, s = {info.s}, not {times[-2:]}"
     )
@@ -371,8 +453,8 @@ def _evaluations(system: System) -> Iterator[list[int]]:
     made: list[int] = []
     plain = type(system.model).forward
 
-    def counted(self: Any, x: Tensor, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401
-        made.append(len(x))
+    def counted(self: Any, x: State, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401
+        made.append(size(x))
         return plain(self, x, *args, **kwargs)
 
     with patch.object(type(system.model), "forward", counted):

@@ -4,20 +4,24 @@ from __future__ import annotations
 
 from typing import Any, cast
 
+import attrs
 import torch
 from torch import Tensor, nn
 
 from suffuse.contracts.condition import Condition
+from suffuse.contracts.model import Denoiser
 from suffuse.contracts.network import Codec
 from suffuse.contracts.objective import Batch, Objective, Times, Weighting
-from suffuse.contracts.process import Gaussian
+from suffuse.contracts.process import Bridge, Discrete, Gaussian, Process
+from suffuse.contracts.space import Euclidean, Tokens
 from suffuse.contracts.task import Claim, Dataset
 from suffuse.parts import Identity
 from suffuse.pipeline import Pipeline
 from suffuse.rng import Rng
-from suffuse.system import System
+from suffuse.state import leaves
+from suffuse.system import System, parts_of
 from suffuse.testing.conformance import Check, Exempt, Subject, demand, refused
-from suffuse.testing.stand_ins import Circle, Explosion, trainable_system
+from suffuse.testing.stand_ins import Circle, Explosion, LinearGenerator, trainable_system
 
 
 def _setting(subject: Subject) -> tuple[Objective, System]:
@@ -25,15 +29,34 @@ def _setting(subject: Subject) -> tuple[Objective, System]:
     assert isinstance(part, Objective)
     if not part.uses_data:
         raise Exempt("draws its own batches")
-    process = cast(Gaussian, subject.beside("process") or Circle())
+    if "generator" in part.needs:
+        generator = cast(Any, subject.beside("generator") or LinearGenerator())
+        z = generator.latent.law(1, dtype=torch.float32, device="cpu").sample(Rng.of(0, 1))
+        return part, System(model=generator, space=Euclidean(shape=tuple(generator(z, Condition()).shape[1:])))
+    process = cast(Process, subject.beside("process") or Circle())
     codec = subject.beside("codec")
-    return part, trainable_system(process, codec=cast(Codec, codec) if codec is not None else Identity())
-
-
-def _batch(n: int = 6) -> Batch:
+    known = process if isinstance(process, Gaussian | Discrete) else Circle()  # of the network that ``model`` replaces
+    system = trainable_system(known, codec=cast(Codec, codec) if codec is not None else Identity())
+    model = cast(Any, subject.beside("model"))
+    if model is None:
+        return part, system
     g = torch.Generator().manual_seed(0)
-    x = torch.randn(n, 2, generator=g).clamp(-1, 1)
-    return Batch(x=x, cond=Condition(label=torch.arange(n) % 3), index=torch.arange(n))
+    with torch.no_grad():
+        for p in model.parameters():  # zero-initialised layers would hide what the loss depends on
+            p.add_(torch.randn(p.shape, generator=g) * 0.05)
+    return part, attrs.evolve(system, model=model, process=process)
+
+
+def _batch(system: System, n: int = 6) -> Batch:
+    g = torch.Generator().manual_seed(0)
+    like = cast(Tensor, system.space.like(n))
+    x = torch.randn(like.shape, generator=g).clamp(-1, 1)
+    if isinstance(system.space, Tokens):
+        x = torch.randint(system.space.symbols, like.shape, generator=g)
+    labels = "conditional" in system.model.gives or isinstance(system.model, Denoiser)
+    cond = Condition(label=torch.arange(n) % 3) if labels else Condition()
+    end = x.flip(1) if isinstance(system.process, Bridge) else None
+    return Batch(x=x, cond=cond, index=torch.arange(n), end=end)
 
 
 def loss(subject: Subject) -> None:
@@ -42,7 +65,7 @@ def loss(subject: Subject) -> None:
     rng = Rng.of(0, 6)
     state = part.start(system, rng)
     for name, player in part.players(system).items():
-        got = part.loss(name, _batch(), system, state, rng)
+        got = part.loss(name, _batch(system), system, state, rng)
         demand(got.per_sample.shape == (6,), f"{name}: expected one loss a sample (6,), got {got.per_sample.shape}")
         demand(bool(got.per_sample.isfinite().all()), f"{name}: the loss is not finite")
         parameters = [p for m in player.modules for p in m.parameters() if p.requires_grad]
@@ -52,42 +75,49 @@ def loss(subject: Subject) -> None:
 
 
 def loss_replay(subject: Subject) -> None:
-    """The same rng gives the same loss, another one another, and torch's global generator is left alone."""
+    """The same rng gives the same losses, another one others, and torch's global generator is left alone."""
     part, system = _setting(subject)
     before = torch.get_rng_state()
-    first = _first_loss(part, system, _batch(), Rng.of(0, 6))
+    first = _losses(part, system, _batch(system), Rng.of(0, 6))
     demand(torch.equal(torch.get_rng_state(), before), "torch's global generator was used: draw from rng")
-    demand(torch.equal(_first_loss(part, system, _batch(), Rng.of(0, 6)), first), "two runs with one rng differ")
-    demand(
-        not torch.equal(_first_loss(part, system, _batch(), Rng.of(1, 6)), first), "another seed gives the same loss"
-    )
+    demand(torch.equal(_losses(part, system, _batch(system), Rng.of(0, 6)), first), "two runs with one rng differ")
+    other = _losses(part, system, _batch(system), Rng.of(1, 6))
+    demand(not torch.equal(other, first), "another seed gives the same loss")
 
 
 def loss_rows(subject: Subject) -> None:
-    """A sample's loss does not depend on its neighbours, also where B == D."""
+    """A sample's losses do not depend on its neighbours, also where B == D."""
     part, system = _setting(subject)
+    if any(isinstance(p, Times) and p.joint for _, p in parts_of(part)):
+        raise Exempt("draws the times of a batch together")
     for n in (6, 2):
-        every = _first_loss(part, system, _batch(n), Rng.of(0, n))
+        every = _losses(part, system, _batch(system, n), Rng.of(0, n))
         for i in range(n):
             at = torch.tensor([i])
-            one = _first_loss(part, system, _batch(n).select(at), Rng.of(0, n).index(at))
-            same = torch.allclose(one, every[i : i + 1], rtol=1e-4, atol=1e-6)
-            demand(same, f"the loss of row {i} of {n} is {float(every[i]):.6g}, alone it is {float(one):.6g}")
+            one = _losses(part, system, _batch(system, n).select(at), Rng.of(0, n).index(at))
+            same = torch.allclose(one, every[:, i : i + 1], rtol=1e-4, atol=1e-6)
+            demand(same, f"the loss of row {i} of {n} is {every[:, i].tolist()}, alone it is {one[:, 0].tolist()}")
 
 
-def _first_loss(part: Objective, system: System, batch: Batch, rng: Rng) -> Tensor:
-    return part.loss(next(iter(part.players(system))), batch, system, part.start(system, rng), rng).per_sample.detach()
+def _losses(part: Objective, system: System, batch: Batch, rng: Rng) -> Tensor:
+    """Every player's, ``(players, B)``."""
+    state = part.start(system, rng)
+    players = part.players(system)
+    return torch.stack([part.loss(name, batch, system, state, rng).per_sample.detach() for name in players])
 
 
 def loss_purity(subject: Subject) -> None:
     """Neither the batch nor the weights change."""
     part, system = _setting(subject)
-    batch = _batch()
-    weights = [p.detach().clone() for p in system.model.parameters()]
-    _first_loss(part, system, batch, Rng.of(0, 6))
-    same = torch.equal(cast(Tensor, batch.x), cast(Tensor, _batch().x))
-    demand(same and torch.equal(batch.cond["label"], _batch().cond["label"]), "the batch was changed in place")
-    same = all(torch.equal(p, was) for p, was in zip(system.model.parameters(), weights, strict=True))
+    batch, fresh = _batch(system), _batch(system)
+    weights = [p for player in part.players(system).values() for m in player.modules for p in m.parameters()]
+    before = [p.detach().clone() for p in weights]
+    _losses(part, system, batch, Rng.of(0, 6))
+    same = torch.equal(cast(Tensor, batch.x), cast(Tensor, fresh.x))
+    demand(
+        same and all(torch.equal(batch.cond[k], fresh.cond[k]) for k in fresh.cond), "the batch was changed in place"
+    )
+    same = all(torch.equal(p, was) for p, was in zip(weights, before, strict=True))
     demand(same, "weights were changed by computing a loss")
 
 
@@ -102,7 +132,7 @@ def times(subject: Subject) -> None:
         demand(bool(((t > 0) & (t <= 1)).all()), f"times from {float(t.min())} to {float(t.max())}")
         demand(bool((weight.isfinite() & (weight >= 0)).all()), "weights are negative or not finite")
         few, _ = part.draw(process, 3, Rng.of(0, 500).index(slice(4, 7)))
-        demand(torch.equal(few, t[4:7]), "a row's time depends on its neighbours")
+        demand(part.joint or torch.equal(few, t[4:7]), "a row's time depends on its neighbours")
         demand(len(set(t.tolist())) > 10, "the times hardly differ")
 
 
@@ -132,7 +162,8 @@ def dataset(subject: Subject) -> None:
     index = torch.tensor([0, n - 1, n // 2])
     first = part.rows(index, Rng.of(0, 3))
     again = part.rows(index.flip(0), Rng.of(0, 3).index(torch.tensor([2, 1, 0])))
-    demand(torch.equal(cast(Tensor, first.x), cast(Tensor, again.x).flip(0)), "rows depend on their order")
+    pairs = zip(leaves(first.x), leaves(again.x), strict=True)
+    demand(all(torch.equal(v, w.flip(0)) for (_, v), (_, w) in pairs), "rows depend on their order")
     demand(first.cond.size in (None, 3), "the condition has another batch size")
     refused(lambda: part.rows(torch.tensor([n]), Rng.of(0, 1)), f"row {n} of {n}", str(n))
 
@@ -147,9 +178,9 @@ def weights_load(subject: Subject) -> None:
     settings: dict[str, Any] = {"n": 2}
     if "conditional" in pipeline.system.model.gives:
         settings = {"cond": {"label": torch.tensor([0, 1])}}
-    first = pipeline.system.sample(seed=0, **settings)
-    demand(bool(cast(Tensor, first).isfinite().all()), "samples are not finite")
-    demand(torch.equal(cast(Tensor, pipeline.system.sample(seed=0, **settings)), cast(Tensor, first)), "not repeatable")
+    first, again = (dict(leaves(pipeline.system.sample(seed=0, **settings))) for _ in (0, 1))
+    demand(all(v.isfinite().all() for v in first.values()), "samples are not finite")
+    demand(all(torch.equal(again[name], v) for name, v in first.items()), "not repeatable")
 
 
 def claim_stated(subject: Subject) -> None:

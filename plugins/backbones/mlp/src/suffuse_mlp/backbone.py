@@ -42,8 +42,8 @@ def _sizes(shape: tuple[int, ...]) -> str | None:
 class Mlp(Backbone):
     """A residual MLP on flattened states, told the noise level by random Fourier features.
 
-    ``x (B, *shape)`` to ``(B, *shape)``, ``c_noise (B,)``. The features are ``cos(2 pi f c_noise)`` and
-    ``sin(2 pi f c_noise)`` with ``frequencies`` numbers f ~ N(0, bandwidth^2): Tancik et al., Fourier Features Let
+    ``x (B, *shape)`` to ``(B, *shape)`` (or other channels), ``c_noise (B,)``. The features are ``cos(2 pi f c_noise)``
+    and ``sin(2 pi f c_noise)`` with ``frequencies`` numbers f ~ N(0, bandwidth^2): Tancik et al., Fourier Features Let
     Networks Learn High Frequency Functions in Low Dimensional Domains, 2020, arXiv:2006.10739, section 6.1. They are
     drawn once, from ``frequency_seed``, and saved with the weights. The output is exactly zero at initialisation.
     With ``classes`` there is one embedding more, for rows whose label is absent.
@@ -64,10 +64,11 @@ class Mlp(Backbone):
     frequency_seed: int = setting(0, "seed of the frequencies", ge=0)
     classes: int = setting(0, "number of labels; 0 is unconditional", ge=0)
     dropout: float = setting(0.0, "probability that a hidden unit is dropped in training", ge=0, lt=1)
+    outputs: int | None = setting(None, "channels of the output; by default those of the state", ge=1)
 
     def __attrs_post_init__(self) -> None:
-        dim, width = math.prod(self.shape), self.width
-        self.first, self.last = nn.Linear(dim, width), nn.Linear(width, dim)
+        dim, rest, width = math.prod(self.shape), math.prod(self.shape[1:]), self.width
+        self.first, self.last = nn.Linear(dim, width), nn.Linear(width, (self.outputs or self.shape[0]) * rest)
         generator = torch.Generator("cpu").manual_seed(self.frequency_seed)
         f = torch.randn(self.frequencies, generator=generator, device="cpu") * self.bandwidth
         self.register_buffer("f", f.to(self.first.weight.device))
@@ -103,7 +104,7 @@ class Mlp(Backbone):
         for name in self.blocks:
             h = self.run(name, h, c)
         out: Tensor = self.last(F.silu(self.norm(h)))
-        return out.reshape(x.shape)
+        return out.reshape(len(x), -1, *x.shape[2:])
 
     def _rows_of(self, cond: Condition, x: Tensor) -> Tensor:
         if "label" not in cond:

@@ -72,7 +72,7 @@ class GaussianClasses(Denoiser):
     """``p(y | x_t)`` for classes ``N(m_y, std^2 I)``, in closed form at every noise level.
 
     ``log p(y | x_t) = log w_y - |x_t - alpha m_y|^2/(2 (alpha^2 std^2 + sigma^2)) + const``: linear discriminant
-    analysis of data, diffused. The exact classifier of a Gaussian mixture, and a guide towards prototypes without training.
+    analysis of data, diffused. The exact classifier of such a mixture, and a guide towards prototypes without training.
     States of any shape are taken as vectors.
     """
 

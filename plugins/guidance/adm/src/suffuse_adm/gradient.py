@@ -16,14 +16,15 @@ __all__ = ["log_prob_gradient", "of_label"]
 
 
 def of_label(said: Logits, cond: Condition) -> Tensor:
-    """``log p(y | x_t)`` of each row's label, ``(B,)``, 0 where it is absent. ``InvalidInput`` for no or wrong labels."""
+    """``log p(y | x_t)`` of each row's label, ``(B,)``, 0 where it is absent. ``InvalidInput`` for wrong labels."""
     if "label" not in cond:
         raise InvalidInput("a classifier needs to know which class: give --cond label=3")
     logits, label = said.logits, cond["label"]
     if label.device.type == "cpu" and bool(((label < 0) | (label >= logits.shape[1])).any()):
         raise InvalidInput(f"expected label: integers (batch,) in [0, {logits.shape[1]}), got {label.tolist()}")
-    chosen = logits.log_softmax(1).gather(1, label.long()[:, None])[:, 0]
-    return torch.where(cond.present("label"), chosen, 0.0)
+    # Copies: what was made in inference mode cannot be kept for a gradient.
+    chosen = logits.log_softmax(1).gather(1, label.long().clone()[:, None])[:, 0]
+    return torch.where(cond.present("label").clone(), chosen, 0.0)
 
 
 def log_prob_gradient(classifier: Denoiser, x_t: State, t: Tensor, cond: Condition, process: Process) -> Tensor:

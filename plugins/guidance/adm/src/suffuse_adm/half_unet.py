@@ -21,7 +21,7 @@ __all__ = ["HalfUNet"]
 class HalfUNet(Backbone):
     """The downward path of ``adm/unet`` and attention pooling: logits ``(B, classes)`` of a noisy image.
 
-    Dhariwal and Nichol, Diffusion Models Beat GANs on Image Synthesis, 2021, arXiv:2105.05233, section 4 and table 12.
+    Dhariwal and Nichol, Diffusion Models Beat GANs on Image Synthesis, 2021, arXiv:2105.05233, section 4.
     The defaults are the ImageNet 256x256 classifier with its 54,096,360 parameters. The published others:
 
     - 64x64: ``side=64, multipliers=(1, 2, 3, 4), depth=4, attention=(1, 2, 3)``;

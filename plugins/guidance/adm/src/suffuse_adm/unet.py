@@ -21,8 +21,8 @@ __all__ = ["UNet"]
 class UNet(Backbone):
     """Residual blocks with adaptive group normalisation, BigGAN's resampling, attention at several levels.
 
-    Dhariwal and Nichol, Diffusion Models Beat GANs on Image Synthesis, 2021, arXiv:2105.05233, section 3 and tables 4
-    and 11. The defaults are the class-conditional ImageNet 256x256 network, with an output for eps and one for v of
+    Dhariwal and Nichol, Diffusion Models Beat GANs on Image Synthesis, 2021, arXiv:2105.05233, section 3 and the
+    appendix. The defaults are the class-conditional ImageNet 256x256 network, with an output for eps and one for v of
     ``iddpm/learned-range``: 553,838,086 parameters. The published others:
 
     - 64x64: ``width=192, multipliers=(1, 2, 3, 4), depth=3, attention=(1, 2, 3), dropout=0.1``;

@@ -1,0 +1,1 @@
+"""Measurement operators of inverse problems, their noise, and how restorations are judged."""
