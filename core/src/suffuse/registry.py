@@ -125,8 +125,9 @@ class Registry:
         raise UnknownComponent(text)
 
     def origin(self, ref: str, kind: str | None = None) -> Origin:
-        """Where a part comes from; raises as `get` does."""
-        return self.get(ref, kind).origin
+        """Where a part comes from; raises as `get` does. Parts of one reference and several kinds have one origin."""
+        homes = {entry.origin for entry in self._by_name.get(ref, []) if kind in (None, entry.kind)}
+        return homes.pop() if len(homes) == 1 else self.get(ref, kind).origin
 
     def resolve(self, ref: str, kind: str | None = None) -> Any:  # noqa: ANN401  whatever the target is
         """Import a part and return it: an attrs class, save for kinds in `FREE_KINDS`.

@@ -86,6 +86,7 @@ def test_get_by_reference_and_by_short_name(registry: Registry) -> None:
     assert registry.get("inner").ref == "a/inner"
     assert registry.get("linear", "grid").ref == "a/linear"
     assert registry.origin("b/heun").key == "b"
+    assert registry.origin("a/both").key == "a"  # of two kinds, and one plugin
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,7 @@ from suffuse.contracts.objective import Coupling, Loss, Objective, Times, Weight
 from suffuse.contracts.operator import LinearOperator, Noise, Svd, SvdOperator
 from suffuse.contracts.part import module, setting
 from suffuse.contracts.prediction import Mean
-from suffuse.contracts.process import as_time
+from suffuse.contracts.process import Bridge, Corruption, Degradation, Process, as_time
 from suffuse.contracts.reward import Reward
 from suffuse.contracts.sampler import Grid, Sampler, StepInfo, Terminal
 from suffuse.contracts.space import Euclidean, Space
@@ -1203,6 +1203,66 @@ class AgainstTheBatch(Near):
     def value(self, data, cond):
         r = Near.value(self, data, cond)
         return r - r.mean()
+
+
+# --- bridges and degradations
+
+
+@right()
+@frozen
+class Brownian(Process, Bridge):
+    """A Brownian bridge."""
+
+    width: float = setting(1.0, "of the noise that is drawn, against that which is told")
+
+    def between(self, x0, x1, t):
+        t = as_time(t)
+        return Normal(combine(1 - t, x0, t, x1), (t * (1 - t)).sqrt())
+
+    def corrupt(self, x0, t, *, rng, end=None):
+        if end is None:
+            raise InvalidInput("a bridge needs its other end, got none")
+        law = self.between(x0, end, t)
+        x_t = Normal(law.mean, self.width * law.std).sample(rng.at("noise"))
+        return Corruption(x_t, x0, as_time(t), end=end)
+
+    def prior(self, like, cond=None, *, t=1.0):
+        return None
+
+
+@breaks("bridge")
+@frozen
+class WiderThanTold(Brownian):
+    """Its draws spread by a tenth too much."""
+
+    width: float = setting(1.1, "of the noise that is drawn, against that which is told")
+
+
+@right()
+@frozen
+class Fading(Process, Degradation):
+    """A straight line to one drawn end."""
+
+    late: float = setting(0.0, "how far it has gone at t = 0")
+
+    def degrade(self, x0, t, *, end=None):
+        share = self.late + (1 - self.late) * as_time(t)
+        return combine(1 - share, x0, share, end)
+
+    def corrupt(self, x0, t, *, rng, end=None):
+        end = rng.at("end").normal(promote(x0)) if end is None else end
+        return Corruption(self.degrade(x0, t, end=end), x0, as_time(t), end=end)
+
+    def prior(self, like, cond=None, *, t=1.0):
+        return None
+
+
+@breaks("degradation")
+@frozen
+class FadedFromTheStart(Fading):
+    """D(x, 0) is not x."""
+
+    late: float = setting(0.1, "how far it has gone at t = 0")
 
 
 # --- what the tables say

@@ -55,8 +55,12 @@ _CONTRACTS: dict[str, type[Any]] = {
 }
 
 
-def contract_of(kind: str) -> type[Any]:
-    """The class that parts of this kind derive from. Raises ``UnknownComponent`` for an unknown kind."""
-    if kind not in _CONTRACTS:
+def contract_of(kind: str, cls: type[Any] | None = None) -> type[Any]:
+    """The class that parts of this kind derive from; for a plugin's own kind, the base of ``cls`` that names it.
+
+    Raises ``UnknownComponent`` for a kind that neither knows.
+    """
+    own = [c for c in cls.__mro__ if vars(c).get("kind") == kind] if cls is not None else []
+    if kind not in _CONTRACTS and not own:
         raise UnknownComponent(f"no contract for the kind {kind!r}; there are {', '.join(sorted(_CONTRACTS))}")
-    return _CONTRACTS[kind]
+    return _CONTRACTS[kind] if kind in _CONTRACTS else own[-1]

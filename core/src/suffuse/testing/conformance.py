@@ -92,8 +92,11 @@ class Subject:
         from suffuse.spec import structure
 
         assert self.component is not None
+        assert self.known is not None
+        assert self.ref is not None
         spec = {"use": self.ref, "with": dict(self.component.example)}
-        return structure(spec, kinds.contract_of(self.kind), registry=self.known)
+        contract = kinds.contract_of(self.kind, self.known.resolve(self.ref, self.kind))
+        return structure(spec, contract, registry=self.known)
 
     @property
     def shape(self) -> tuple[int, ...]:

@@ -303,7 +303,8 @@ class LinearGenerator(Generator):
 
     def forward(self, z: State, cond: Condition, *, rng: Rng | None = None) -> Tensor:
         """``W z + b``."""
-        return self.layer(z)
+        out: Tensor = self.layer(z)
+        return out
 
 
 @cache

@@ -24,8 +24,8 @@ def resolves(subject: Subject) -> None:
         raise Exempt("checked by loading")
     from suffuse.contracts import kinds
 
-    contract = kinds.contract_of(subject.kind)
     cls = _class(subject)
+    contract = kinds.contract_of(subject.kind, cls)
     demand(issubclass(cls, contract), f"{cls.__name__} is no {contract.__name__}")
     demand(subject.kind == "claim" or subject.part is not None, "it cannot be made")
 
@@ -96,7 +96,7 @@ def refuses(subject: Subject) -> None:
         kind = str(attrs.fields_dict(_class(subject))[name].type) if name in names else ""
         if "Mapping" not in kind and "dict" not in kind:
             spec = {"use": subject.ref, "with": {**good, name: value}}
-            contract = kinds.contract_of(subject.kind)
+            contract = kinds.contract_of(subject.kind, _class(subject))
             make = partial(structure, spec, contract, registry=subject.known)
             refused(make, f"a wrong {name!r}", name, error=SuffuseError)
 

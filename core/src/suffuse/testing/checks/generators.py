@@ -93,8 +93,8 @@ def inverse(subject: Subject) -> None:
     demand(log_det.shape == (3,), f"expected one log-determinant a sample (3,), got {tuple(log_det.shape)}")
     for i in range(3):
         at = slice(i, i + 1)
-        jacobian = torch.autograd.functional.jacobian(lambda v, at=at: net.inverse(v, cond.index(at))[0], x[at])
-        exact = jacobian.reshape(z[0].numel(), -1).slogdet().logabsdet
+        back = torch.func.jacrev(lambda v, at=at: net.inverse(v, cond.index(at))[0])(x[at])
+        exact = back.reshape(z[0].numel(), -1).slogdet().logabsdet
         demand(torch.allclose(log_det[i], exact, atol=1e-6), f"log |det| is {float(log_det[i])}, not {float(exact)}")
 
 
@@ -134,7 +134,7 @@ def density(subject: Subject) -> None:
     if not isinstance(z, Tensor) or z[0].numel() > 4:
         raise Exempt("latents of more than 4 numbers: name a smaller example")
     z = z.detach()
-    atoms, counts = z.unique(dim=0, return_counts=True)
+    atoms, counts = torch.unique(z, dim=0, return_counts=True)
     if len(atoms) < _DRAWS // 10:
         p, share = log_prob(atoms).exp(), counts / _DRAWS
         off = float(((share - p).abs() / (p * (1 - p).clamp_min(0) / _DRAWS).sqrt().clamp_min(1 / _DRAWS)).max())

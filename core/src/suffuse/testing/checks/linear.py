@@ -96,7 +96,7 @@ def _matrix(f: Map, space: Space, t: Tensor) -> Tensor:
     """The matrix of a linear map of states, from its images of the unit vectors."""
     like = space.like(1, dtype=F64)
     n = _wide(like).shape[1]
-    parts = torch.eye(n, dtype=F64).split([v[0].numel() for _, v in leaves(like)], 1)
+    parts = torch.split(torch.eye(n, dtype=F64), [v[0].numel() for _, v in leaves(like)], 1)
     units = {name: part.reshape(n, *v.shape[1:]) for (name, v), part in zip(leaves(like), parts, strict=True)}
     return _wide(f(units[""] if isinstance(like, Tensor) else units, t)).T
 

@@ -174,7 +174,6 @@ def marginals(subject: Subject) -> None:
         _moments(_tensor(again), x0, process.scalars(time), f"renoise from {0.6 * t:g} to t = {t}")
 
 
-@torch.no_grad()
 def _noise_of_its_own(process: Gaussian) -> None:
     """A scalar kernel whose noise is not Gaussian: the noise in ``corrupt`` has the law of ``prior`` at that time."""
     x0 = torch.tensor([[0.7, -0.3]], dtype=torch.float64).repeat(1000, 1)
@@ -187,6 +186,7 @@ def _noise_of_its_own(process: Gaussian) -> None:
         demand(p > 1e-3, f"at t = {t} corrupt and prior have different noise: permutation p-value {p:.4f}")
 
 
+@torch.no_grad()
 def _token_marginals(process: Discrete) -> None:
     """For each symbol: posteriors composed with the marginal give the marginal (1e-9); draws have its shares."""
     k, n = process.symbols, ROWS // process.symbols

@@ -40,7 +40,7 @@ def _system(subject: Subject, *, steps: int | None = None, **parts: Any) -> Syst
     process = parts.pop("process", None) or _processes(subject)[0]
     if isinstance(part, Sampler):
         sampler: Sampler = part if steps is None else attrs.evolve(part, steps=steps)
-        guidance = subject.beside("guidance")
+        guidance = cast(Guidance | None, subject.beside("guidance"))
     else:
         assert isinstance(part, Guidance)
         sampler = cast(Sampler, subject.beside("sampler")) or _simplest(process, steps=steps or 12)

@@ -30,7 +30,7 @@ def _setting(subject: Subject) -> tuple[Objective, System]:
     if not part.uses_data:
         raise Exempt("draws its own batches")
     if "generator" in part.needs:
-        generator = cast(Any, subject.beside("generator") or LinearGenerator())
+        generator = cast(Any, subject.beside("generator") or LinearGenerator(dim=2))
         z = generator.latent.law(1, dtype=torch.float32, device="cpu").sample(Rng.of(0, 1))
         return part, System(model=generator, space=Euclidean(shape=tuple(generator(z, Condition()).shape[1:])))
     process = cast(Process, subject.beside("process") or Circle())

@@ -1,0 +1,1 @@
+"""R3GAN: a relativistic pairing loss with two zero-centred penalties, and networks without tricks."""

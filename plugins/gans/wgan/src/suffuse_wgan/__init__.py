@@ -1,0 +1,1 @@
+"""Wasserstein GAN, and what generative adversarial networks share: latents, small networks, penalties, distances."""
