@@ -78,6 +78,11 @@ class Condition(Mapping[str, Tensor]):
         kept = [k for k in self._values if k not in keys]
         return Condition({k: self._values[k] for k in kept}, {k: self._present[k] for k in kept})
 
+    def also(self, **named: Tensor) -> Condition:
+        """The condition with these entries too, present in every row; those of the same name are replaced."""
+        more = Condition(named)
+        return Condition({**self._values, **more._values}, {**self._present, **more._present})
+
     def index(self, rows: Any) -> Condition:  # noqa: ANN401 - a slice, an index tensor or a mask
         """These rows of every entry."""
         return self._map(lambda v: v[rows])

@@ -54,7 +54,7 @@ class Experiment:
 
     def __attrs_post_init__(self) -> None:
         if self.data is None and self.objective.uses_data:
-            raise SpecError(f"{type(self.objective).__name__} trains on data: the experiment names none", path="data")
+            raise SpecError(f"{type(self.objective).__name__} trains on data: this setting is required", path="data")
         parts = [*parts_of(self.system), ("objective", self.objective), *parts_of(self.objective, "objective")]
         check([Given(path, type(part).__name__, part.needs, part.gives) for path, part in parts])
 

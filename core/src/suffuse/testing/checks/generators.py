@@ -162,10 +162,18 @@ def _scored(subject: Subject, n: int) -> tuple[Tensor, Condition]:
     return torch.randn(n, *subject.shape, generator=g, dtype=torch.float64), _labels(subject, n)
 
 
+def _told(subject: Subject, x: Tensor, cond: Condition) -> Condition:
+    """A critic of steps is told x_t and t too: here another state, and the time 1, where every chain ends."""
+    if "transitions" not in subject.part.gives:
+        return cond
+    return cond.also(x_t=x.roll(1, -1), t=torch.ones(len(x), dtype=torch.float64))
+
+
 def scores(subject: Subject) -> None:
     """One finite number a sample, by itself, in the dtype of the input; it depends on the sample."""
     net = stirred(subject)
     x, cond = _scored(subject, 5)
+    cond = _told(subject, x, cond)
     whole = net(x.clone(), cond)
     demand(whole.shape == (5,) and bool(whole.isfinite().all()), f"expected 5 finite scores, got {tuple(whole.shape)}")
     demand(whole.dtype == torch.float64, f"float64 in gave {whole.dtype} out")
@@ -179,18 +187,20 @@ def critic_conditions(subject: Subject) -> None:
     """A label matters, a dropped one does not, and dropping is row by row; a wrong one is refused."""
     net = stirred(subject)
     x, cond = _scored(subject, 4)
-    labels_act(net, cond, lambda c: net(x.clone(), c))
+    labels_act(net, cond, lambda c: net(x.clone(), _told(subject, x, c)))
 
 
 def critic_saved(subject: Subject) -> None:
     """Saved and loaded, it gives the same scores."""
-    comes_back(subject, lambda net: net(*_scored(subject, 2)))
+    x, cond = _scored(subject, 2)
+    comes_back(subject, lambda net: net(x, _told(subject, x, cond)))
 
 
 def penalised(subject: Subject) -> None:
     """The gradient in the sample has a gradient in the weights, finite: what gradient penalties need."""
     net = copy.deepcopy(cast(Any, subject.part)).double().train().requires_grad_()
     x, cond = _scored(subject, 4)
+    cond = _told(subject, x, cond)
     x.requires_grad_()
     (slope,) = torch.autograd.grad(net(x, cond).sum(), x, create_graph=True)
     demand(slope.requires_grad, "the gradient in the sample cannot be differentiated")
