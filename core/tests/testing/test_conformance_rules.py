@@ -1034,6 +1034,34 @@ class TakesAll(Euclidean):
         pass
 
 
+@breaks("linear")
+@frozen
+class Uphill(Circle):
+    """Its score has the wrong sign."""
+
+    def score(self, eps, t):
+        return -Circle.score(self, eps, t)
+
+
+@breaks("moments")
+@frozen
+class Quiet(Circle):
+    """Its SDE adds half of the noise that the kernel has."""
+
+    def diffuse(self, z, t):
+        return Circle.diffuse(self, z, t) / 2
+
+
+@breaks("states", beside={"space": {"use": "suffuse/euclidean", "with": {"shape": [2, 2]}}})
+@frozen
+class Widened(Circle):
+    """Images, unlike vectors, become float64."""
+
+    def corrupt(self, x0, t, *, rng, end=None):
+        made = Circle.corrupt(self, x0, t, rng=rng, end=end)
+        return made if x0.ndim == 2 else attrs.evolve(made, x_t=made.x_t.double())
+
+
 BROKEN[:] = [(c, r, {"example": {"shape": [2]}} if issubclass(c, Euclidean) else d) for c, r, d in BROKEN]
 
 

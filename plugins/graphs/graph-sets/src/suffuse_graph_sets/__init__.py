@@ -1,0 +1,1 @@
+"""Graphs: their space, conversion, benchmark data sets and the statistics they are judged by."""
