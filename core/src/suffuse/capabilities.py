@@ -27,8 +27,7 @@ def check(parts: Iterable[Given], who_gives: Callable[[str], Iterable[str]] = la
     ``who_gives`` names known parts that give a capability, for the message.
     """
     parts = list(parts)
-    # What a process is made of (one process for each leaf of a graph) speaks through it alone.
-    given = frozenset[str]().union(*(p.gives for p in parts if not p.path.startswith("process.")))
+    given = frozenset[str]().union(*(p.gives for p in parts if not _within_a_process(p, parts)))
     for part in parts:
         for need in sorted(part.needs):
             if given.isdisjoint(need.split("|")):
@@ -39,3 +38,11 @@ def check(parts: Iterable[Given], who_gives: Callable[[str], Iterable[str]] = la
                     f"{part.path}: {part.name} needs '{words}', which nothing here gives "
                     f"(given: {', '.join(sorted(given)) or 'nothing'}){cure}"
                 )
+
+
+def _within_a_process(part: Given, parts: list[Given]) -> bool:
+    """What a process is made of speaks through it alone, and that of a model's training not beside the system's own."""
+    steps = part.path.split(".")
+    return (steps[0] == "process" and len(steps) > 1) or (
+        "trained" in steps and any(p.path == "process" for p in parts)
+    )

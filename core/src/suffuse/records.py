@@ -60,6 +60,7 @@ class Component:
         extras: the distribution's optional dependencies that it needs, by extra name.
         example: settings, as in a spec, under which the contract suite checks the part and `suffuse show`
             shows it; only what has no default, or is too large to check.
+        off: settings under which a guidance changes nothing, for the contract suite and the composition matrix.
         beside: parts of a system, as in a spec, that the suite composes with it instead of its own.
         shape: one input's shape for networks and codecs, without the batch.
     """
@@ -74,6 +75,7 @@ class Component:
     gives: frozenset[str] = attrs.field(default=(), converter=_string_set)
     extras: tuple[str, ...] = attrs.field(default=(), converter=_string_tuple)
     example: Mapping[str, Any] = attrs.field(factory=dict, hash=False)
+    off: Mapping[str, Any] = attrs.field(factory=dict, hash=False)
     beside: Mapping[str, Any] = attrs.field(factory=dict, hash=False)
     shape: tuple[int, ...] = attrs.field(default=(), converter=tuple)
 

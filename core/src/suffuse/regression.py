@@ -24,7 +24,8 @@ def denoising_loss(
     """``w(t) mean |F - (a x_0 + b eps)|^2`` for each sample, in at least float32.
 
     ``F`` is the raw output of the unguided model at ``x_t ~ q(x_t | x_0)`` and ``a x_0 + b eps`` what it means; the
-    mean is over the elements of one sample. Streams: ``noise`` of the process, ``model``.
+    mean is over the elements of one sample, each weighted by its own time where there are several ``(B, frames)``.
+    Streams: ``noise`` of the process, ``model``.
     """
     process = system.process
     if not isinstance(process, Gaussian):
@@ -35,5 +36,7 @@ def denoising_loss(
         raise Unsupported(f"a denoising regression needs a model that predicts means, got '{prediction.name}'")
     goal = combine(prediction.mix[0], corruption.x0, prediction.mix[1], corruption.noise)
     errors = combine(1.0, prediction.value, -1.0, goal)
-    squares = torch.cat([e.flatten(1).square() for _, e in leaves(errors)], dim=1).mean(1)
-    return Loss(squares * weight(process, t, prediction.mix).to(squares), {"mse": squares.detach().mean()})
+    own = max(t.ndim, 1)  # dimensions of which each element has a time, and so a weight, of its own
+    squares = torch.cat([e.reshape(*e.shape[:own], -1).square() for _, e in leaves(errors)], dim=own).mean(own)
+    weighted = squares * weight(process, t, prediction.mix).to(squares)
+    return Loss(weighted.reshape(len(weighted), -1).mean(1), {"mse": squares.detach().mean()})

@@ -75,7 +75,7 @@ def expand(w: float | Tensor, x: Tensor) -> float | Tensor:
             f"a time or coefficient of shape {tuple(w.shape)} does not fit a state of shape {tuple(x.shape)}: "
             "expected () or a prefix of the state's shape, such as (batch,)"
         )
-    return w.reshape(w.shape + (1,) * (x.ndim - w.ndim)).to(x.dtype)
+    return w.reshape(w.shape + (1,) * (x.ndim - w.ndim)).to(x.device, x.dtype)
 
 
 def combine(a: Coefficient, x: State, b: Coefficient, y: State) -> State:

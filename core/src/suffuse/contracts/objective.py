@@ -130,7 +130,10 @@ class Times(Part):
 
     @abstractmethod
     def draw(self, process: Process, n: int, rng: Rng) -> tuple[Tensor, Tensor]:
-        """Times ``(n,)`` in float64 and importance weights ``(n,)`` that keep the objective's expectation."""
+        """Times ``(n,)`` in float64 and importance weights ``(n,)`` that keep the objective's expectation.
+
+        One time for each frame or token is ``(n, frames)``, with one weight a sample all the same.
+        """
 
 
 class Weighting(Part):

@@ -20,7 +20,7 @@ from suffuse.contracts.law import Categorical, Law, Normal
 from suffuse.contracts.part import Part
 from suffuse.points import at_points
 from suffuse.rng import Rng
-from suffuse.state import Coefficient, State, combine, leaves, promote, same_form, tree_map
+from suffuse.state import Coefficient, State, combine, leaves, promote, require, same_form, tree_map
 
 if TYPE_CHECKING:
     from suffuse.contracts.prediction import Prediction
@@ -241,14 +241,17 @@ class Gaussian(LinearGaussian, Markov, Sde):
         return Normal(combine(k.alpha, x_s, 0.0, x_s), k.sigma).sample(rng)
 
     def drift(self, x: State, t: Tensor) -> State:
-        """``alpha'/alpha x``."""
-        d, (alpha, _) = self.derivative(t), self.scalars(t)
-        return combine(cast(Tensor, d.alpha) / alpha, x, 0.0, x)
+        """``alpha'/alpha x``; ``Unsupported`` where there is no signal."""
+        rate = cast(Tensor, self.derivative(t).alpha) / self.scalars(t)[0]
+        require(rate.isfinite(), f"{type(self).__name__} has no SDE where no signal is left: start below t = 1")
+        return combine(rate, x, 0.0, x)
 
     def diffusion(self, t: Tensor) -> Tensor:
-        """``g = sqrt(2 (sigma sigma' - sigma^2 alpha'/alpha))``."""
+        """``g = sqrt(2 (sigma sigma' - sigma^2 alpha'/alpha))``; ``Unsupported`` where there is no signal."""
         d, (alpha, sigma) = self.derivative(t), self.scalars(t)
-        return (2 * sigma * (cast(Tensor, d.sigma) - sigma * cast(Tensor, d.alpha) / alpha)).clamp_min(0).sqrt()
+        squared = 2 * sigma * (cast(Tensor, d.sigma) - sigma * cast(Tensor, d.alpha) / alpha)
+        require(squared.isfinite(), f"{type(self).__name__} has no SDE where no signal is left: start below t = 1")
+        return squared.clamp_min(0).sqrt()
 
 
 class Discrete(Process, Markov):

@@ -17,7 +17,7 @@ from suffuse.contracts.process import Gaussian, Process, as_time
 from suffuse.contracts.space import Euclidean
 from suffuse.errors import InvalidInput, Unsupported
 from suffuse.rng import Rng
-from suffuse.state import State, promote
+from suffuse.state import State, promote, require
 from suffuse.system import System
 from suffuse.testing.mixture import GaussianMixture
 
@@ -30,6 +30,7 @@ class ExactDenoiser(Denoiser):
 
     Read as v, which is finite at both ends of time. Where the mixture's components have labels, a condition
     ``label`` restricts each row to its class. With ``variance`` the exact variance of each element of x0 comes with it.
+    Times may be ``(B, D)``, one for each element, but for these variances.
     """
 
     provides: ClassVar[frozenset[str]] = frozenset({"mean", "conditional", "variance"})
@@ -63,6 +64,7 @@ class ExactDenoiser(Denoiser):
         if not isinstance(process, Gaussian) or not isinstance(x_t, Tensor):
             raise Unsupported("an exact mixture denoiser takes a tensor state of a Gaussian process")
         x, (alpha, sigma) = promote(x_t), process.scalars(as_time(t))
+        require((alpha > 0) | (sigma > 0), "nothing is left of the state at this time, neither signal nor noise")
         if x.ndim != 2 or x.shape[1] != self.mixture.dim:
             raise InvalidInput(f"expected states of shape (batch, {self.mixture.dim}), got {tuple(x.shape)}")
         v, spread = torch.empty_like(x), torch.empty_like(x)
@@ -93,9 +95,22 @@ class ExactDenoiser(Denoiser):
     @staticmethod
     def _v(mixture: GaussianMixture, x: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
         z = x.double()
+        if alpha.ndim == 2:
+            return _by_element(mixture, z, alpha, sigma).to(x.dtype)
         a, s = (w if w.ndim == 0 else w[:, None] for w in (alpha, sigma))
         eps = -s * mixture.score(z, alpha, sigma)
         return (a * eps - s * mixture.denoise(z, alpha, sigma)).to(x.dtype)
+
+
+def _by_element(mixture: GaussianMixture, x: Tensor, a: Tensor, s: Tensor) -> Tensor:
+    """v where each element has a time of its own, ``(B, D)``: ``x_t ~ sum_k w_k N(A m_k, A C_k A + S^2)``."""
+    prior = mixture.roots @ mixture.roots.mT
+    spread = a[:, None, :, None] * prior * a[:, None, None, :] + torch.diag_embed(s**2)[:, None]
+    root, centred = torch.linalg.cholesky(spread), x[:, None] - a[:, None] * mixture.means
+    white = torch.cholesky_solve(centred[..., None], root)[..., 0]
+    logs = mixture.weights.log() - (centred * white).sum(-1) / 2 - root.diagonal(dim1=-2, dim2=-1).log().sum(-1)
+    x0 = mixture.means + torch.einsum("kij,bkj->bki", prior, a[:, None] * white)
+    return torch.einsum("bk,bkd->bd", logs.softmax(-1), a[:, None] * s[:, None] * white - s[:, None] * x0)
 
 
 def mixture_system(

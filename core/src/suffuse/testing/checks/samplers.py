@@ -388,13 +388,16 @@ def bad_input(subject: Subject) -> None:
 
 
 def switched_off(subject: Subject) -> None:
-    """A guidance with a scale does nothing at scale 1, to the last bit of rounding."""
-    part = subject.part
-    if "scale" not in attrs.fields_dict(type(cast(Any, part))):
-        raise Exempt("has no scale")
-    off = _system(subject, guidance=attrs.evolve(cast(Any, part), scale=1.0))
+    """Off, it does nothing, to the last bit of rounding: at the settings its manifest names, and at scale 1."""
+    part = cast(Any, subject.part)
+    settings = dict(subject.component.off) if subject.component is not None else {}
+    if not settings and "scale" in attrs.fields_dict(type(part)):
+        settings = {"scale": 1.0}
+    if not settings:
+        raise Exempt("the manifest names no settings under which it is off")
+    off = _system(subject, guidance=attrs.evolve(part, **settings))
     plain = attrs.evolve(off, guidance=None)
-    _close(_draw(off, 6), _draw(plain, 6, cond=_labels(off)), "scale 1 and no guidance", 1e-12)
+    _close(_draw(off, 6), _draw(plain, 6, cond=_labels(off, 6)), f"with {settings} and without guidance", 1e-12)
 
 
 def acts(subject: Subject) -> None:

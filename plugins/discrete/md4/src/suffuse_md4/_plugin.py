@@ -106,6 +106,7 @@ def suffuse_guidance() -> list[Component]:
     return [
         Component(
             name="top-p",
+            off={"p": 1.0},
             target="suffuse_md4.top_p:TopP",
             summary="keep the likeliest symbols up to a probability p",
             needs={"logits"},

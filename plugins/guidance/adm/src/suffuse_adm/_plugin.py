@@ -76,6 +76,7 @@ def suffuse_guidance() -> Iterable[Component]:
     return [
         Component(
             name="guided-score",
+            off={"strength": 0.0},
             target="suffuse_adm.guidance:GuidedScore",
             summary="The classifier's gradient added to the score, for any sampler.",
             needs={"gaussian", "mean"},
@@ -83,6 +84,7 @@ def suffuse_guidance() -> Iterable[Component]:
         ),
         Component(
             name="guided-mean",
+            off={"strength": 0.0},
             target="suffuse_adm.guidance:GuidedMean",
             summary="The classifier's gradient times the step's variance added to its mean.",
             needs={"gaussian", "stochastic"},

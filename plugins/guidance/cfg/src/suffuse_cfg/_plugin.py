@@ -20,6 +20,7 @@ def suffuse_guidance() -> list[Component]:
     return [
         Component(
             name="cfg",
+            off={"scale": 1.0},
             target="suffuse_cfg.guidance:Cfg",
             summary="uncond + w (cond - uncond) in one batched call",
             needs={"conditional"},

@@ -20,6 +20,7 @@ def suffuse_guidance() -> list[Component]:
     return [
         Component(
             name="reflection",
+            off={"reflected": 0},
             target="suffuse_w2sd.reflection:Reflection",
             summary="each step begins one level up: down with the strong model, up with the weak one",
             needs={"gaussian", "mean"},

@@ -22,6 +22,7 @@ def suffuse_guidance() -> Iterable[Component]:
     return [
         Component(
             name="dps",
+            off={"zeta": 0.0},
             target="suffuse_dps.guidance:Dps",
             summary="each step goes down the gradient of a measurement's residual",
             needs={"gaussian", "mean"},

@@ -34,6 +34,7 @@ def suffuse_guidance() -> list[Component]:
     return [
         Component(
             name="inject",
+            off={"alpha": 0.0},
             target="suffuse_pfgmpp.inject:Inject",
             summary="noise of alpha sigma_t before every step",
             needs={"gaussian"},
