@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint verify bench clean
+.PHONY: help setup demo test lint verify docs bench clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -37,8 +37,11 @@ lint: setup  ## formatting, lint rules, strict types of the core
 test: lint  ## all tests, on two processes
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist worksteal -q --durations 15
 
-verify: setup  ## measure every plugin whose evidence is missing or stale
-	$(BIN)/suffuse verify --changed
+verify: setup  ## measure the evidence of every plugin: every part, every claim (most of an hour on two cores)
+	$(BIN)/suffuse verify --all
+
+docs: setup  ## write docs/plugins.md from manifests and evidence, docs/composition.md from the matrix
+	OMP_NUM_THREADS=1 $(BIN)/python docs/generate.py
 
 # The peers of the benchmark, and what they import that .venv has not, in an environment that sees .venv's packages but is
 # not seen by them. Without dependencies: azula names torchvision, which would bring another torch.

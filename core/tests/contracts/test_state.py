@@ -71,6 +71,19 @@ def test_a_condition_is_a_mapping_that_drops_row_by_row():
     assert Condition().size is None
 
 
+def test_entries_join_a_condition_and_leave_what_is_absent_absent():
+    where = torch.tensor([True, False])
+    cond = Condition(label=torch.tensor([1, 2])).drop("label", where=where).also(t=torch.ones(2))
+    assert sorted(cond) == ["label", "t"]
+    assert cond.present("label").tolist() == [False, True]
+    assert cond.present("t").all()
+    replaced = cond.also(label=torch.tensor([3, 4]))
+    assert replaced["label"].tolist() == [3, 4]
+    assert replaced.present("label").all()
+    with pytest.raises(InvalidInput, match="one batch size"):
+        cond.also(t=torch.ones(3))
+
+
 def test_conditions_that_cannot_be_are_refused():
     with pytest.raises(InvalidInput, match="one batch size"):
         Condition(a=torch.ones(2), b=torch.ones(3))

@@ -223,11 +223,11 @@ def today() -> int:
     return datetime.date.today().toordinal()
 
 
-def main() -> None:
+def main(arguments: Sequence[str]) -> None:
     """Run what covers every pair (seed 0), or all with ``all``; print the tables, and deviations on standard error."""
     torch.set_num_threads(1)
     began, everything = time.perf_counter(), cells()
-    todo = everything if sys.argv[1:] == ["all"] else covering(everything, 0)
+    todo = everything if list(arguments) == ["all"] else covering(everything, 0)
     found = {}
     for cell in todo:
         found[cell] = run(cell, 0, len(everything))
@@ -237,4 +237,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:])
