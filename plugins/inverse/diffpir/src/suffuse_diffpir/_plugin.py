@@ -74,6 +74,16 @@ def suffuse_claims() -> Iterable[Component]:
             extras=["claims"],
         ),
         Component(
+            name="photographs",
+            target="suffuse_diffpir.claims:Photographs",
+            summary="patches of photographs, restored better than by the pseudo-inverse and projection",
+        ),
+        Component(
+            name="photographs-against-dps",
+            target="suffuse_diffpir.claims:PhotographsAgainstDps",
+            summary="the same patches, restored better than by DPS (does not hold)",
+        ),
+        Component(
             name="nearer-posterior",
             target="suffuse_diffpir.claims:NearerPosterior",
             summary="nearer the exact posterior than projection at 20 evaluations",

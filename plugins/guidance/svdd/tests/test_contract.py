@@ -1,0 +1,5 @@
+"""The inherited rules."""
+
+from suffuse.testing import contract_suite
+
+test_contract = contract_suite("svdd")
