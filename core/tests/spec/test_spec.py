@@ -17,7 +17,7 @@ from suffuse.contracts.objective import Times, Weighting
 from suffuse.contracts.part import Part
 from suffuse.contracts.process import Gaussian, Process
 from suffuse.contracts.sampler import Grid, Terminal
-from suffuse.contracts.space import Euclidean, Space
+from suffuse.contracts.space import Euclidean, Space, Tokens
 from suffuse.errors import AmbiguousName, MissingPlugin, SpecError, SuffuseError, UnknownComponent
 from suffuse.preconditioned import Preconditioned
 from suffuse.spec import describe, dump_json, dump_toml, structure, unstructure
@@ -35,6 +35,7 @@ CORE = [
     (Times, core.UniformTimes()),
     (Weighting, core.UnitWeight()),
     (Space, Euclidean(shape=(1, 8, 8))),
+    (Space, Tokens(shape=(3,), symbols=4)),
 ]
 
 

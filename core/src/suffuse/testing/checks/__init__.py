@@ -57,6 +57,8 @@ BUILDS_ON = {
     "purity": (*_RUNS, "replay"),
     "contiguity": (*_RUNS, "replay"),
     "marginals": ("endpoints",),
+    "linear": ("float64", "purity"),
+    "moments": ("linear", "sde", "derivative"),
     "gradients": ("endpoints", "purity"),
     "draws": ("energy",),
     "log-z": ("energy", "draws"),

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from suffuse.contracts.condition import Condition
 from suffuse.contracts.guidance import Guidance
+from suffuse.contracts.model import Denoiser
 from suffuse.contracts.process import Discrete, Gaussian, Process
 from suffuse.contracts.sampler import Carry, Sampler, StepInfo, Terminal, stream
 from suffuse.contracts.space import Space
@@ -46,7 +47,8 @@ def _system(subject: Subject, *, steps: int | None = None, **parts: Any) -> Syst
         sampler = cast(Sampler, subject.beside("sampler")) or _simplest(process, steps=steps or 12)
         guidance = parts.pop("guidance", part)
     if (space := cast(Space, subject.beside("space"))) is not None:
-        return System(model=NormalNoise(), process=process, space=space, sampler=sampler, guidance=guidance)
+        model = cast(Denoiser, subject.beside("model")) or NormalNoise()
+        return System(model=model, process=process, space=space, sampler=sampler, guidance=guidance)
     if isinstance(process, Discrete):
         law = Joint.random(2, process.symbols, seed=3)
         return joint_system(law, process, sampler=sampler, guidance=guidance, **parts)
@@ -108,7 +110,7 @@ def _close(x: Tensor, y: Tensor, message: str, tolerance: float = 1e-9) -> None:
 
 
 def _start(n: int = 6, system: System | None = None) -> Any:  # noqa: ANN401 - the kind of state that the system has
-    if system is not None and isinstance(system.model, NormalNoise):
+    if system is not None and _structured(system):
         return system.space.noise(system.space.like(n, dtype=F64), Rng.of(3, n))
     if system is not None and system.process is not None and _law(system) is not None:
         prior = system.process.prior(system.space.like(n))
@@ -124,8 +126,13 @@ def _half_noise(space: Space, x: Tensor) -> None:
     demand(p > 1e-3, f"samples differ from half the space's noise: permutation p-value {p:.4f}")
 
 
+def _structured(system: System) -> bool:
+    """Whether a state has several leaves: a graph, a pose."""
+    return not isinstance(system.space.like(1), Tensor)
+
+
 def _real(system: System) -> None:
-    if isinstance(system.model, NormalNoise):
+    if _structured(system):
         raise Exempt("its states are no plain tensors")
     if _law(system) is not None:
         raise Exempt("its states are integers")
@@ -141,6 +148,8 @@ def marginals(subject: Subject) -> None:
     if isinstance(system.model, NormalNoise):
         _half_noise(system.space, x)
         return
+    if _structured(system):
+        raise Exempt("the law of the model beside it is for its plugin's own tests")
     if (law := _law(system)) is not None:
         demand((x < law.symbols).all(), f"a sample holds {int(x.max())}, which is no symbol of data")
         found = chi_square(x, law.table).p_value or 0.0
