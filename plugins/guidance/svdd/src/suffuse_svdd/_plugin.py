@@ -30,6 +30,7 @@ def suffuse_guidance() -> list[Component]:
             summary="each step draws M candidates and keeps one by its value; no gradient of the reward",
             needs={"stochastic"},
             example={"value": {"use": "svdd/posterior-mean", "with": _REWARD}, "alpha": 0.5},
+            off={"candidates": 1},
             beside={
                 "process": {"use": "ddpm/cosine"},
                 "sampler": {
