@@ -2,9 +2,11 @@
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from functools import partial
 from importlib import import_module, invalidate_caches
 from pathlib import Path
 
@@ -64,6 +66,9 @@ def start(site: Path, toy: Path) -> Callable[..., subprocess.Popen[str]]:
         code = "import sys; from suffuse.cli import main; sys.exit(main())"
         variables = {**os.environ, "PYTHONPATH": str(site), "SUFFUSE_PLUGINS": "toy", "OMP_NUM_THREADS": "1"}
         pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-        return subprocess.Popen([sys.executable, "-c", code, *argv], env=variables, cwd=toy, **pipes)
+        # A shell's background jobs ignore Ctrl-C, and so would what they start.
+        heard = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+        command = [sys.executable, "-c", code, *argv]
+        return subprocess.Popen(command, env=variables, cwd=toy, preexec_fn=heard, **pipes)
 
     return run
