@@ -8,12 +8,13 @@ from torch.nn import functional as F
 
 from suffuse.contracts.condition import Condition
 from suffuse.errors import InvalidInput, SpecError
+from suffuse.testing.fitting import seeded
 
 SMALL = {"channels": 1, "width": 8, "multipliers": (1, 2), "depth": 1, "attention": (1,), "head_width": 4, "groups": 4}
 
 
+@seeded(0)
 def stirred(net):
-    torch.manual_seed(0)
     for p in net.parameters():
         torch.nn.init.normal_(p, std=0.2)
     return net.double().eval()

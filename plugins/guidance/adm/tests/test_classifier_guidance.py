@@ -29,6 +29,7 @@ from suffuse.preconditioned import Preconditioned
 from suffuse.rng import Rng
 from suffuse.system import System
 from suffuse.testing.exact import mixture_system, truth
+from suffuse.testing.fitting import seeded
 from suffuse.testing.mixture import GaussianMixture
 from suffuse.testing.stand_ins import Circle, Explosion, FirstOrder
 from suffuse.testing.statistics import compare
@@ -214,8 +215,8 @@ def test_clipped_inside_as_the_authors_do():
     assert all(bool((i.prediction.x0.abs() <= 0.2).all()) for i in infos)
 
 
+@seeded(0)
 def learned(**settings):
-    torch.manual_seed(0)
     net = Mlp(shape=(2,), width=16, depth=1, frequencies=4, outputs=4)
     torch.nn.init.normal_(net.last.weight)
     model = Preconditioned(backbone=net.double(), parameterization=Eps(), trained=Linear())
@@ -251,8 +252,8 @@ def test_the_objective_is_the_cross_entropy_at_the_drawn_noise():
         NoisyClassifier().loss("model", None, exact, {}, Rng.of(0, 2))
 
 
+@seeded(0)
 def test_images_train_their_classifier():
-    torch.manual_seed(0)
     net = HalfUNet(
         channels=1, side=8, classes=3, width=8, multipliers=(1, 2), depth=1, attention=(1,), head_width=4, groups=4
     )

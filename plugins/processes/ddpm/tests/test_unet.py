@@ -15,10 +15,11 @@ from suffuse.parts import Range
 from suffuse.preconditioned import Preconditioned
 from suffuse.rng import Rng
 from suffuse.system import System
+from suffuse.testing.fitting import seeded
 
 
+@seeded(0)
 def small(**settings):
-    torch.manual_seed(0)
     net = UNet(**{"channels": 1, "width": 8, "multipliers": (1, 2), "attention": (1,), "dropout": 0.0, **settings})
     for p in net.parameters():
         torch.nn.init.normal_(p, std=0.1)
@@ -58,8 +59,8 @@ def test_embedding():
 
 
 @pytest.mark.parametrize("heads", [1, 2])
+@seeded(0)
 def test_attention_is_softmax_attention(heads):
-    torch.manual_seed(0)
     layer = Attention(8, heads, 32).double()
     torch.nn.init.normal_(layer.out.weight)
     x = torch.randn(2, 8, 3, 5, dtype=torch.float64)

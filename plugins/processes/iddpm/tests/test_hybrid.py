@@ -22,6 +22,7 @@ from suffuse.preconditioned import Preconditioned
 from suffuse.rng import Rng
 from suffuse.system import System
 from suffuse.testing.exact import mixture_system, truth
+from suffuse.testing.fitting import seeded
 from suffuse.testing.mixture import GaussianMixture
 
 F64 = torch.float64
@@ -91,8 +92,8 @@ def test_the_bound_s_parts_add_up_and_batches_do_not_matter():
     assert whole.tables["steps"][-1]["s"] == 0
 
 
+@seeded(0)
 def test_images_learn_it():
-    torch.manual_seed(0)
     net = UNet(channels=1, width=8, multipliers=(1, 2), outputs=2, dropout=0.0)
     model = Preconditioned(backbone=net, parameterization=Eps(), trained=Discrete(T=20, schedule="cosine"))
     system = System(model=LearnedRange(model=model), space=Euclidean(shape=(1, 8, 8)), codec=Range(low=0.0, high=16.0))

@@ -16,7 +16,7 @@ from suffuse.parts import Range
 from suffuse.preconditioned import Preconditioned
 from suffuse.rng import Rng
 from suffuse.system import System
-from suffuse.testing.fitting import fit, rows_of
+from suffuse.testing.fitting import fit, rows_of, seeded
 from suffuse.train.settings import Experiment, Settings
 from suffuse.train.trainer import Trainer
 
@@ -67,8 +67,8 @@ def test_no_history_is_uniform_whatever_comes():
     assert torch.equal(probabilities(state["losses_of_steps"], state["counts"], 1e-3), torch.full((5,), 0.2, dtype=F64))
 
 
+@seeded(0)
 def image_system():
-    torch.manual_seed(0)
     net = UNet(channels=1, width=4, multipliers=(1, 2), outputs=2, classes=10, dropout=0.0)
     model = Preconditioned(backbone=net, parameterization=Eps(), trained=Discrete(T=5, schedule="cosine"))
     return System(model=LearnedRange(model=model), space=Euclidean(shape=(1, 8, 8)), codec=Range(low=0.0, high=16.0))

@@ -22,6 +22,7 @@ from suffuse.preconditioned import Preconditioned
 from suffuse.rng import Rng
 from suffuse.system import System
 from suffuse.testing.exact import mixture_system
+from suffuse.testing.fitting import seeded
 from suffuse.testing.mixture import GaussianMixture
 from suffuse.testing.stand_ins import Explosion
 from suffuse.testing.statistics import covariance_within, mean_within
@@ -29,8 +30,8 @@ from suffuse.testing.statistics import covariance_within, mean_within
 F64 = torch.float64
 
 
+@seeded(0)
 def random_system(outputs=4, trained=CHAIN, **parts):
-    torch.manual_seed(0)
     net = Mlp(shape=(2,), width=16, depth=1, frequencies=4, outputs=outputs).double()
     torch.nn.init.normal_(net.last.weight, std=0.3)
     model = Preconditioned(backbone=net, parameterization=Eps(), trained=trained)
