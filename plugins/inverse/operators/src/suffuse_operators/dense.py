@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 
 import attrs
 import torch
@@ -20,22 +21,22 @@ __all__ = ["CompressedSensing", "Dense", "Matrix", "Tomography", "matrix_of"]
 _LARGEST = 4096  # columns; the decomposition of a larger matrix takes minutes
 
 
-class Dense:
+class Dense(ABC):
     """A matrix on the trailing dimensions of a state; those before them, such as channels, are measured one by one."""
 
     @property
+    @abstractmethod
     def event(self) -> tuple[int, ...]:
         """The state's trailing dimensions that the matrix acts on."""
-        raise NotImplementedError
 
     @property
+    @abstractmethod
     def measured(self) -> tuple[int, ...]:
         """The trailing dimensions of a measurement."""
-        raise NotImplementedError
 
+    @abstractmethod
     def matrix(self) -> Tensor:
         """Float64 ``(M, N)``."""
-        raise NotImplementedError
 
     def A(self, x: Tensor) -> Tensor:
         """``(B, ..., *event)`` to ``(B, ..., *measured)``."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
+
 import attrs
 import torch
 from torch import Tensor
@@ -16,12 +18,12 @@ from suffuse_operators.noise import GaussianNoise
 __all__ = ["Box", "Inpaint", "Masked"]
 
 
-class Masked:
+class Masked(ABC):
     """``A x = m x``, m of zeros and ones: a measurement has the state's shape, with zeros where nothing is seen."""
 
+    @abstractmethod
     def mask(self, x: Tensor) -> Tensor:
         """m for states like x, ``(1, *event)`` or broadcasting to it."""
-        raise NotImplementedError
 
     def seen(self, y: Tensor) -> Tensor:
         """The mask."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Literal
 
@@ -19,14 +20,14 @@ from suffuse_operators.noise import GaussianNoise
 __all__ = ["GaussianBlur", "Separable", "SuperResolution"]
 
 
-class Separable:
+class Separable(ABC):
     """``W_h X W_w^T``: the singular values are products of those of the two factors, the vectors outer products."""
 
     factor: int = 1
 
+    @abstractmethod
     def line(self, n: int) -> Tensor:
         """W for a line of n pixels, float64 ``(n / factor, n)``."""
-        raise NotImplementedError
 
     def A(self, x: Tensor) -> Tensor:
         """``(B, C, H, W)`` to ``(B, C, H/factor, W/factor)``."""

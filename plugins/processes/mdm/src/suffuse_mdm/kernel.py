@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import NoReturn
 
@@ -25,7 +26,7 @@ def variables(k: int) -> tuple[str, ...]:
     return ("x", "v", *(f"v{i}" for i in range(2, k)))[:k]
 
 
-class Multivariate:
+class Multivariate(ABC):
     """``du = -(Q + D) H beta(t) u dt + sqrt(2 D beta(t)) dw`` for ``u = (x, v, ...)``, K variables of one shape.
 
     Q antisymmetric, D positive semidefinite, K x K, the same for every element of the data; H is the inverse of the
@@ -46,14 +47,14 @@ class Multivariate:
     M: float
     v0_variance: float
 
+    @abstractmethod
     def drift_and_noise(self) -> tuple[Tensor, Tensor]:
         """``(Q, D)`` in float64."""
-        raise NotImplementedError
 
     @property
+    @abstractmethod
     def K(self) -> int:
         """The number of variables."""
-        raise NotImplementedError
 
     @property
     def names(self) -> tuple[str, ...]:
